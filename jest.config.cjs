@@ -1,0 +1,15 @@
+/** @type {import('jest').Config} */
+module.exports = {
+  testEnvironment: 'node',
+  roots: ['<rootDir>/test'],
+  testMatch: ['**/*.test.ts'],
+  transform: {
+    '^.+\\.ts$': ['@swc/jest', { jsc: { parser: { syntax: 'typescript' }, target: 'es2022' }, module: { type: 'commonjs' } }],
+  },
+  moduleNameMapper: {
+    '^tfjs-tune-mode$': '<rootDir>/src/index.ts',
+    '^tfjs-tune-mode/node$': '<rootDir>/adapters/node/index.ts',
+  },
+  // Convolutions on the cpu backend are slow; a test that needs longer says so itself.
+  testTimeout: 120000,
+};
