@@ -1,0 +1,66 @@
+/**
+ * One ConvBN block: its layers, and what it computes in Tune mode.
+ *
+ * A pass reads the weights anew, folds them under autodiff and runs the conv's op on the folded ones; nothing of it is
+ * kept between passes.
+ */
+import { type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { type BlockActivation, blockActivation } from './activations';
+import { type BatchNormWeights, fold } from './fold';
+import { type BatchNormLayer, type DenseLayer, type Layer, unwrapTimeDistributed } from './internals';
+import { type Kind, kindOf, type Stage } from './kinds';
+import { withLeadingAxesAsBatch } from './kinds/views';
+import { convOp, type Geometry } from './op';
+
+export interface Block {
+  /** The conv as it stands in the model, perhaps inside a TimeDistributed. */
+  readonly conv: Layer;
+  readonly bn: Layer;
+  /** The activation layer that the block takes in, or null. */
+  readonly activation: Layer | null;
+}
+
+/** The weights of a BatchNormalization, as they are now. */
+export function weightsOf(bn: BatchNormLayer): BatchNormWeights {
+  return {
+    gamma: bn.gamma?.read() ?? null,
+    beta: bn.beta?.read() ?? null,
+    mean: bn.movingMean.read(),
+    variance: bn.movingVariance.read(),
+    epsilon: bn.epsilon,
+  };
+}
+
+/** The core of a block without TimeDistributed around its layers. */
+export function coreOf(block: Block): { conv: Layer; kind: Kind; bn: BatchNormLayer; timeDistributed: boolean } {
+  const { layer: conv, timeDistributed } = unwrapTimeDistributed(block.conv);
+  const kind = kindOf(conv);
+  if (kind === undefined) throw new Error(`'${conv.name}' is no conv`);
+  return { conv, kind, bn: unwrapTimeDistributed(block.bn).layer as BatchNormLayer, timeDistributed };
+}
+
+/**
+ * The block's function in Tune mode: `act(conv(x; s·w, s·(b − μ) + β))`.
+ * @param withActivation Whether to apply the block's activation: someone may ask for the BN's own output.
+ */
+export function tunePass(block: Block, withActivation: boolean): (x: Tensor) => Tensor {
+  const { conv, kind, bn, timeDistributed } = coreOf(block);
+  const wrap = (geometry: Geometry): Geometry =>
+    timeDistributed ? withLeadingAxesAsBatch(geometry, () => 2) : geometry;
+  const stages: Stage[] = kind.stages(conv).map(({ geometry, kernel }) => ({ geometry: wrap(geometry), kernel }));
+  const last = stages.pop() as Stage;
+  const channelsFirst = kind.channelsFirst(conv);
+  let activation: BlockActivation | null = null;
+  if (withActivation && block.activation !== null) {
+    activation = blockActivation(unwrapTimeDistributed(block.activation).layer);
+  }
+  return (x) =>
+    tidy(() => {
+      const axis = channelsFirst ? (timeDistributed ? 2 : 1) : x.rank - 1;
+      const kernel = last.kernel.read();
+      const bias = (conv as DenseLayer).bias?.read() ?? null;
+      const folded = fold(kernel, bias, weightsOf(bn), kind.scaleShape(kernel.shape));
+      const input = stages.reduce((t, stage) => convOp(stage.geometry, t, stage.kernel.read(), null, null, axis), x);
+      return convOp(last.geometry, input, folded.kernel, folded.bias, activation, axis);
+    });
+}

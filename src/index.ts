@@ -1,0 +1,6 @@
+/** tfjs-tune-mode: Tune mode for Conv + BatchNorm blocks of tfjs-layers models. */
+export { TuneModeError, type TuneModeErrorCode } from './errors';
+export { enableTuneMode, getMode, inspect, type Mode, setMode, type TuneOptions } from './modes';
+export type { SkippedReport, TuneReport } from './report';
+export type { SkipCode } from './walker/check';
+export type { BlockReport } from './walker/find';

@@ -1,0 +1,55 @@
+/** Conv1D [k, in, out], Conv2D [kh, kw, in, out], Conv3D [kd, kh, kw, in, out]: s on the last axis of the kernel. */
+import type { ConvLayer } from '../internals';
+import { type ConvShape, conv2d, conv3d } from './geometries';
+import type { Kind } from './kind';
+import { asConv2d, inDataFormat } from './views';
+
+/** Strides, padding and dilations of a conv layer. */
+export function shapeOf(layer: ConvLayer): ConvShape {
+  const spatial = layer.strides.length;
+  const rate = layer.dilationRate;
+  return {
+    strides: layer.strides,
+    pad: layer.padding === 'same' ? 'same' : 'valid',
+    dilations: typeof rate === 'number' ? Array(spatial).fill(rate) : rate,
+  };
+}
+
+export function isChannelsFirst(layer: ConvLayer): boolean {
+  return layer.dataFormat === 'channelsFirst';
+}
+
+/** s on the last axis of the kernel. */
+export const lastAxis = (kernelShape: number[]): number[] =>
+  kernelShape.map((size, axis) => (axis === kernelShape.length - 1 ? size : 1));
+
+export const conv1dKind: Kind<ConvLayer> = {
+  className: 'Conv1D',
+  stages: (layer) => {
+    const { strides, pad, dilations } = shapeOf(layer);
+    const geometry = conv2d({ strides: [1, ...strides], pad, dilations: [1, ...dilations] });
+    return [{ geometry: asConv2d(geometry), kernel: layer.kernel }];
+  },
+  scaleShape: lastAxis,
+  channelsFirst: isChannelsFirst,
+  broken: (layer) => {
+    if (layer.padding === 'causal') return "tfjs-layers has no 'causal' padding";
+    // conv1dWithBias brings x to channelsLast and forgets to bring y back (tfjs-layers 4.22.0).
+    if (isChannelsFirst(layer)) return "with dataFormat 'channelsFirst' tfjs-layers returns it channelsLast";
+    return null;
+  },
+};
+
+export const conv2dKind: Kind<ConvLayer> = {
+  className: 'Conv2D',
+  stages: (layer) => [{ geometry: inDataFormat(conv2d(shapeOf(layer)), isChannelsFirst(layer)), kernel: layer.kernel }],
+  scaleShape: lastAxis,
+  channelsFirst: isChannelsFirst,
+};
+
+export const conv3dKind: Kind<ConvLayer> = {
+  className: 'Conv3D',
+  stages: (layer) => [{ geometry: inDataFormat(conv3d(shapeOf(layer)), isChannelsFirst(layer)), kernel: layer.kernel }],
+  scaleShape: lastAxis,
+  channelsFirst: isChannelsFirst,
+};

@@ -1,0 +1,104 @@
+/**
+ * The geometries of the convolutions: forward product and the two gradients of each, on channelsLast tensors.
+ * `pad` is 'same' or 'valid' throughout: all that tfjs-layers has for these layers.
+ */
+import {
+  Conv2D,
+  Conv2DBackpropFilter,
+  Conv2DBackpropInput,
+  Conv3D,
+  Conv3DBackpropFilterV2,
+  Conv3DBackpropInputV2,
+  DepthwiseConv2dNative,
+  DepthwiseConv2dNativeBackpropFilter,
+  DepthwiseConv2dNativeBackpropInput,
+  matMul,
+  type Tensor,
+  transpose,
+} from '@tensorflow/tfjs-core';
+import type { Geometry } from '../op';
+import { dilatedGradients } from './dilation';
+import { biasAndActivation, fusedConv, fusedMatMul, runKernel } from './kernels';
+
+export interface ConvShape {
+  strides: number[];
+  pad: 'same' | 'valid';
+  /** One rate per spatial axis. */
+  dilations: number[];
+}
+
+/** x [batch, h, w, in], w [kh, kw, in, out], y [batch, h′, w′, out]. */
+export function conv2d({ strides, pad, dilations }: ConvShape): Geometry {
+  const attrs = { strides, pad, dataFormat: 'NHWC' };
+  return {
+    forward: (x, w, b, activation) => fusedConv(Conv2D, x, w, b, activation, { ...attrs, dilations }),
+    ...dilatedGradients(dilations, pad, (pad) => ({
+      gradInput: (dy, filter, inputShape) =>
+        runKernel(Conv2DBackpropInput, { dy, filter }, { ...attrs, pad, inputShape }),
+      gradKernel: (x, dy, filterShape) => runKernel(Conv2DBackpropFilter, { x, dy }, { ...attrs, pad, filterShape }),
+    })),
+  };
+}
+
+/** x [batch, h, w, in], w [kh, kw, in, multiplier], y [batch, h′, w′, in · multiplier]. */
+export function depthwiseConv2d({ strides, pad, dilations }: ConvShape): Geometry {
+  const attrs = { strides, pad, dilations: [1, 1] };
+  return {
+    forward: (x, w, b, activation) => fusedConv(DepthwiseConv2dNative, x, w, b, activation, { ...attrs, dilations }),
+    ...dilatedGradients(dilations, pad, (pad) => ({
+      gradInput: (dy, filter, inputShape) =>
+        runKernel(DepthwiseConv2dNativeBackpropInput, { dy, filter }, { ...attrs, pad, inputShape }),
+      gradKernel: (x, dy, filterShape) =>
+        runKernel(DepthwiseConv2dNativeBackpropFilter, { x, dy }, { ...attrs, pad, filterShape }),
+    })),
+  };
+}
+
+/** x [batch, d, h, w, in], w [kd, kh, kw, in, out], y [batch, d′, h′, w′, out]. */
+export function conv3d({ strides, pad, dilations }: ConvShape): Geometry {
+  const attrs = { strides, pad, dataFormat: 'NDHWC' };
+  return {
+    forward: (x, filter, b, activation) =>
+      biasAndActivation(runKernel(Conv3D, { x, filter }, { ...attrs, dilations }), b, activation),
+    ...dilatedGradients(dilations, pad, (pad) => ({
+      gradInput: (dy, filter, inputShape) =>
+        runKernel(Conv3DBackpropInputV2, { dy, filter }, { ...attrs, pad, inputShape }),
+      gradKernel: (x, dy, filterShape) => runKernel(Conv3DBackpropFilterV2, { x, dy }, { ...attrs, pad, filterShape }),
+    })),
+  };
+}
+
+/**
+ * A transposed convolution is the input gradient of a convolution that maps y to x; its gradients are that convolution
+ * and its kernel gradient. Kernels [kh, kw, out, in] and [kd, kh, kw, out, in]. tfjs-layers knows no dilation here.
+ * @param outputShape The shape of y for x's shape, channelsLast.
+ */
+export function convTranspose(
+  spatial: 2 | 3,
+  { strides, pad }: ConvShape,
+  outputShape: (xShape: number[]) => number[],
+): Geometry {
+  const attrs = { strides, pad, dataFormat: spatial === 2 ? 'NHWC' : 'NDHWC' };
+  const dilations = spatial === 2 ? [1, 1] : [1, 1, 1];
+  const [Conv, BackpropInput, BackpropFilter] =
+    spatial === 2
+      ? [Conv2D, Conv2DBackpropInput, Conv2DBackpropFilter]
+      : [Conv3D, Conv3DBackpropInputV2, Conv3DBackpropFilterV2];
+  return {
+    forward: (x, filter, b, activation) => {
+      const z = runKernel(BackpropInput, { dy: x, filter }, { ...attrs, inputShape: outputShape(x.shape) });
+      return biasAndActivation(z, b, activation);
+    },
+    gradInput: (dz, filter) => runKernel(Conv, { x: dz, filter }, { ...attrs, dilations }),
+    gradKernel: (x, dz, filterShape) => runKernel(BackpropFilter, { x: dz, dy: x }, { ...attrs, filterShape }),
+  };
+}
+
+/** x [rows, in], w [in, out], y [rows, out]. */
+export function dense(): Geometry {
+  return {
+    forward: fusedMatMul,
+    gradInput: (dz, w) => matMul(dz as never, transpose(w)),
+    gradKernel: (x: Tensor, dz) => matMul(transpose(x), dz as never),
+  };
+}

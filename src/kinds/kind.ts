@@ -1,0 +1,24 @@
+/**
+ * What the core must know of a conv layer's class: one file a class, and `index.ts` is the table.
+ */
+import type { Layer, LayerVariable } from '../internals';
+import type { Geometry } from '../op';
+
+/** One convolution that a layer runs, in the layer's own data format. */
+export interface Stage {
+  geometry: Geometry;
+  kernel: LayerVariable;
+}
+
+export interface Kind<L extends Layer = Layer> {
+  /** The layer's Keras class name. */
+  readonly className: string;
+  /** What the layer runs, in order; the last stage takes the folded kernel, the bias and the activation. */
+  stages(layer: L): Stage[];
+  /** The shape that brings s, [channels], onto the output channels of the last stage's kernel. */
+  scaleShape(kernelShape: number[]): number[];
+  /** Whether y, and x, have their channels on axis 1 and not on the last one. */
+  channelsFirst(layer: L): boolean;
+  /** Why tfjs-layers cannot run the layer as configured, or null. */
+  broken?(layer: L): string | null;
+}

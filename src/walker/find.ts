@@ -1,0 +1,91 @@
+/**
+ * Finds the ConvBN blocks of a model: every BatchNormalization ends up in `pairs` or in `skipped`, exactly once.
+ */
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { blockActivation } from '../activations';
+import type { Block } from '../block';
+import { type BatchNormLayer, classOf, type GraphNode, type Layer, unwrapTimeDistributed } from '../internals';
+import { type Candidate, type Refusal, whyNot } from './check';
+import { collectUses, type ModelUses } from './uses';
+
+/** A block as the report shows it. */
+export interface BlockReport {
+  /** Path of the conv layer. */
+  conv: string;
+  /** Path of the BatchNormalization layer. */
+  bn: string;
+  /** Path of the activation layer that the block computes too, or null. */
+  activation: string | null;
+  /** Class name of the conv layer, such as `Conv2D`. */
+  kind: string;
+}
+
+export interface Analysis {
+  uses: ModelUses;
+  pairs: { bn: BatchNormLayer; block: Block; report: BlockReport }[];
+  skipped: { bn: BatchNormLayer; path: string; refusal: Refusal }[];
+  /** Every BatchNormalization, without the TimeDistributed around it. */
+  batchNorms: BatchNormLayer[];
+}
+
+export interface AnalysisOptions {
+  /** Leaves out the blocks for which it returns false. Default: takes all. */
+  include?: (block: BlockReport) => boolean;
+  /** Whether blocks take in the activation after the BN. Default true. */
+  fuseActivation?: boolean;
+}
+
+export function analyse(model: LayersModel, { include, fuseActivation = true }: AnalysisOptions = {}): Analysis {
+  const uses = collectUses(model);
+  const analysis: Analysis = { uses, pairs: [], skipped: [], batchNorms: [] };
+  for (const bn of batchNormsOf(uses)) {
+    analysis.batchNorms.push(bn);
+    const bnUses = uses.usesOf(bn);
+    const standing = bnUses[0].outboundLayer;
+    const source = bnUses[0].inputTensors[0].sourceLayer;
+    const candidate: Candidate = { uses, bn, bnUses, source, conv: unwrapTimeDistributed(source).layer };
+    const path = uses.pathOf(standing);
+    let refusal = whyNot(candidate);
+    if (refusal === null) {
+      const activation = fuseActivation ? onlyActivationAfter(uses, bnUses) : null;
+      const block: Block = { conv: source, bn: standing, activation };
+      const report: BlockReport = {
+        conv: uses.pathOf(source),
+        bn: path,
+        activation: activation === null ? null : uses.pathOf(activation),
+        kind: classOf(candidate.conv),
+      };
+      if (include === undefined || include({ ...report })) {
+        analysis.pairs.push({ bn, block, report });
+        continue;
+      }
+      refusal = { code: 'excluded', reason: "the option 'include' returned false for this block" };
+    }
+    analysis.skipped.push({ bn, path, refusal });
+  }
+  return analysis;
+}
+
+function batchNormsOf(uses: ModelUses): Set<BatchNormLayer> {
+  const found = new Set<BatchNormLayer>();
+  for (const node of uses.nodes) {
+    const { layer } = unwrapTimeDistributed(node.outboundLayer);
+    if (classOf(layer) === 'BatchNormalization') found.add(layer as BatchNormLayer);
+  }
+  return found;
+}
+
+/** The activation layer that is the BN's only consumer at each of its uses, if a block can take it in. */
+function onlyActivationAfter(uses: ModelUses, bnUses: GraphNode[]): Layer | null {
+  let found: Layer | null = null;
+  for (const use of bnUses) {
+    const [output] = use.outputTensors;
+    const consumers = uses.consumersOf(output);
+    if (consumers.length !== 1 || uses.isOutput(output)) return null;
+    const layer = consumers[0].outboundLayer;
+    if (blockActivation(unwrapTimeDistributed(layer).layer) === null) return null;
+    if (found !== null && found !== layer) return null;
+    found = layer;
+  }
+  return found;
+}

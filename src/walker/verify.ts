@@ -1,0 +1,47 @@
+/** The invariants of a model after a switch of modes, checked every time: cheap, and it saves a silent wrong model. */
+import { TuneModeError } from '../errors';
+import { type GraphNode, nodeOf } from '../internals';
+import type { Mode } from '../modes';
+import type { Analysis } from './find';
+import { isShadow } from './install';
+
+/**
+ * - Every BN is overridden, unless in `train`.
+ * - In `tune` every use of a pair leads to a shadow that takes exactly the conv's inputs; nothing else leads to a shadow.
+ * @throws TuneModeError `broken-invariant`, naming the layer.
+ */
+export function verifyInstalled({ uses, pairs, batchNorms }: Analysis, mode: Mode): void {
+  for (const bn of batchNorms) {
+    if (Object.hasOwn(bn, 'call') !== (mode !== 'train')) fail(uses.pathOf(bn), `its call does not fit mode '${mode}'`);
+  }
+  const redirected = new Map<GraphNode, GraphNode>();
+  if (mode === 'tune') {
+    for (const { bn, block } of pairs) {
+      for (const use of uses.usesOf(bn)) {
+        const convNode = nodeOf(use.inputTensors[0]);
+        redirected.set(use, convNode);
+        if (block.activation === null) continue;
+        for (const next of uses.consumersOf(use.outputTensors[0])) redirected.set(next, convNode);
+      }
+    }
+  }
+  for (const node of uses.nodes) {
+    const convNode = redirected.get(node);
+    for (const output of node.outputTensors) {
+      const [input] = output.inputs;
+      const shadowed = input !== undefined && isShadow(input);
+      const right =
+        convNode === undefined
+          ? !shadowed
+          : shadowed && input.inputs.every((tensor, i) => tensor === convNode.inputTensors[i]);
+      if (!right) fail(uses.pathOf(node.outboundLayer), 'its output is wired wrongly');
+    }
+  }
+}
+
+function fail(layer: string, what: string): never {
+  throw new TuneModeError(
+    'broken-invariant',
+    `After switching modes, layer '${layer}' is not as it must be: ${what}. The model was put back as it was. Please report this with the model's topology.`,
+  );
+}
