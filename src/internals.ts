@@ -36,6 +36,7 @@ interface WithActivation extends Layer {
 export interface ConvLayer extends WithActivation {
   kernel: LayerVariable;
   bias: LayerVariable | null;
+  kernelSize: number[];
   strides: number[];
   padding: 'valid' | 'same' | 'causal';
   dataFormat: 'channelsFirst' | 'channelsLast';
@@ -70,6 +71,11 @@ export interface BatchNormLayer extends Layer {
 
 export interface WrapperLayer extends Layer {
   layer: Layer;
+}
+
+/** What tfjs-layers keeps private of a layer that we build anew. */
+export interface Buildable {
+  setFastWeightInitDuringBuild(fast: boolean): void;
 }
 
 /** The calls of a layer, in the order in which they were made. */

@@ -7,10 +7,11 @@
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import type { Block } from './block';
 import { checkModel } from './check-model';
-import { checkOptionNames, TuneModeError } from './errors';
+import { TuneModeError } from './errors';
 import type { BatchNormLayer } from './internals';
+import { checkTuneOptions, type TuneOptions } from './options';
 import { makeReport, type TuneReport } from './report';
-import { type Analysis, analyse, type BlockReport } from './walker/find';
+import { type Analysis, analyse } from './walker/find';
 import { forgetSortedGraphs, installBlock, installFrozen, type Undo } from './walker/install';
 import { verifyInstalled } from './walker/verify';
 
@@ -20,13 +21,6 @@ import { verifyInstalled } from './walker/verify';
  * - `tune`: as `eval`, with each paired BN folded into its conv inside every pass: the same numbers, cheaper.
  */
 export type Mode = 'train' | 'eval' | 'tune';
-
-export interface TuneOptions {
-  /** Called for every block found; blocks for which it returns false stay in Eval mode. Default: all are taken. */
-  include?: (block: BlockReport) => boolean;
-  /** Whether a block also computes the activation after its BN, so that its input need not be kept. Default true. */
-  fuseActivation?: boolean;
-}
 
 const MODES: readonly Mode[] = ['train', 'eval', 'tune'];
 
@@ -133,19 +127,7 @@ function blockOf(analysis: Analysis, bn: BatchNormLayer): Block | null {
 }
 
 function analyseChecked(where: string, model: LayersModel, options?: TuneOptions): Analysis {
-  checkOptionNames(where, options, ['include', 'fuseActivation']);
-  if (options?.include !== undefined && typeof options.include !== 'function') {
-    throw new TuneModeError(
-      'invalid-option',
-      `${where}: 'include' must be a function of a block, found ${typeof options.include}.`,
-    );
-  }
-  if (options?.fuseActivation !== undefined && typeof options.fuseActivation !== 'boolean') {
-    throw new TuneModeError(
-      'invalid-option',
-      `${where}: 'fuseActivation' must be true or false, found ${String(options.fuseActivation)}.`,
-    );
-  }
+  checkTuneOptions(where, options);
   checkModel(where, model);
   return analyse(model, options);
 }

@@ -1,6 +1,7 @@
 /** DepthwiseConv2D, kernel [kh, kw, in, multiplier]: s, [in · multiplier], on axes 2 and 3. */
 import type { DepthwiseLayer } from '../internals';
-import { isChannelsFirst, shapeOf } from './conv';
+import { isChannelsFirst, isUnpadded, shapeOf } from './conv';
+import { foldBeforeDepthwise } from './fold-before';
 import { depthwiseConv2d } from './geometries';
 import type { Kind } from './kind';
 import { inDataFormat } from './views';
@@ -14,4 +15,5 @@ export const depthwiseKind: Kind<DepthwiseLayer> = {
   },
   scaleShape: ([, , channels, multiplier]) => [1, 1, channels, multiplier],
   channelsFirst: isChannelsFirst,
+  before: { exact: isUnpadded, fold: foldBeforeDepthwise },
 };

@@ -1,6 +1,7 @@
 /**
  * What the core must know of a conv layer's class: one file a class, and `index.ts` is the table.
  */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Layer, LayerVariable } from '../internals';
 import type { Geometry } from '../op';
 
@@ -21,4 +22,14 @@ export interface Kind<L extends Layer = Layer> {
   channelsFirst(layer: L): boolean;
   /** Why tfjs-layers cannot run the layer as configured, or null. */
   broken?(layer: L): string | null;
+  /**
+   * How a BatchNormalization directly before the layer folds into it, in Deploy: with x′ = s·x + t per input channel,
+   * conv(x′; w) + b = conv(x; s·w) + (b + shift). Absent where that is never exact.
+   */
+  before?: {
+    /** Whether the fold is exact: no zero padding takes part, since BN does not map zeros to zeros. */
+    exact(layer: L): boolean;
+    /** `kernels` are those of the stages, s and t have shape [input channels]. */
+    fold(kernels: Tensor[], s: Tensor, t: Tensor): { kernels: Tensor[]; shift: Tensor };
+  };
 }

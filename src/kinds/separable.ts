@@ -3,7 +3,8 @@
  * axis. Strides, padding and dilation belong to the depthwise stage.
  */
 import type { SeparableLayer } from '../internals';
-import { isChannelsFirst, lastAxis, shapeOf } from './conv';
+import { isChannelsFirst, isUnpadded, lastAxis, shapeOf } from './conv';
+import { foldBeforeSeparable } from './fold-before';
 import { conv2d, depthwiseConv2d } from './geometries';
 import type { Kind } from './kind';
 import { inDataFormat } from './views';
@@ -18,6 +19,7 @@ export const separableKind: Kind<SeparableLayer> = {
   ],
   scaleShape: lastAxis,
   channelsFirst: isChannelsFirst,
+  before: { exact: isUnpadded, fold: foldBeforeSeparable },
   broken: (layer) =>
     // The layer adds its bias along axis 1 while its output is still channelsLast (tfjs-layers 4.22.0).
     isChannelsFirst(layer) && layer.useBias

@@ -1,0 +1,101 @@
+/**
+ * Which BatchNormalizations Deploy folds away: those of every pair into the conv before them, and of the rest those that
+ * stand directly before a conv without padding, or a Dense, into that.
+ */
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import type { Block } from '../block';
+import { type BatchNormLayer, classOf, type Layer, unwrapTimeDistributed } from '../internals';
+import { type Kind, kindOf } from '../kinds';
+import type { SkippedReport } from '../report';
+import { channelAxisOf } from '../walker/check';
+import { type AnalysisOptions, analyse, type BlockReport } from '../walker/find';
+import type { ModelUses } from '../walker/uses';
+
+export interface DeployPlan {
+  /** BN after a conv, by the conv without TimeDistributed. */
+  after: Map<Layer, BatchNormLayer>;
+  /** BN before a conv, by the conv without TimeDistributed. */
+  before: Map<Layer, BatchNormLayer>;
+  /** The BN layers, as they stand in the model, that are gone afterwards. */
+  removed: Set<Layer>;
+  /** The conv that takes the name of a removed BN, since that names an output of the model. */
+  renamed: Map<Layer, string>;
+  reports: { after: BlockReport[]; before: BlockReport[]; kept: SkippedReport[] };
+}
+
+export function planDeploy(model: LayersModel, options: AnalysisOptions = {}): DeployPlan {
+  const { uses, pairs, skipped } = analyse(model, options);
+  const plan: DeployPlan = {
+    after: new Map(),
+    before: new Map(),
+    removed: new Set(),
+    renamed: new Map(),
+    reports: { after: [], before: [], kept: [] },
+  };
+  for (const { bn, block, report } of pairs) {
+    const conv = unwrapTimeDistributed(block.conv).layer;
+    plan.after.set(conv, bn);
+    plan.removed.add(block.bn);
+    plan.reports.after.push(report);
+    const output = outputNameOf(model, uses, bn, block);
+    if (output !== null) plan.renamed.set(block.conv, output);
+  }
+  for (const { bn, path, refusal } of skipped) {
+    const found = refusal.code === 'excluded' ? 'it was excluded' : convAfter(uses, bn);
+    if (typeof found === 'string') {
+      const reason = refusal.code === 'excluded' ? refusal.reason : `${refusal.reason}; and ${found}`;
+      plan.reports.kept.push({ bn: path, code: refusal.code, reason });
+      continue;
+    }
+    const conv = unwrapTimeDistributed(found).layer;
+    const report = { conv: uses.pathOf(found), bn: path, activation: null, kind: classOf(conv) };
+    if (options.include !== undefined && !options.include({ ...report })) {
+      plan.reports.kept.push({
+        bn: path,
+        code: 'excluded',
+        reason: "the option 'include' returned false for this block",
+      });
+      continue;
+    }
+    plan.before.set(conv, bn);
+    plan.removed.add(uses.usesOf(bn)[0].outboundLayer);
+    plan.reports.before.push(report);
+  }
+  return plan;
+}
+
+/** The name of the model's output that a BN makes, or null. */
+function outputNameOf(model: LayersModel, uses: ModelUses, bn: BatchNormLayer, block: Block): string | null {
+  const makesOutput = uses.usesOf(bn).some((use) => use.outputTensors.some((output) => model.outputs.includes(output)));
+  return makesOutput ? block.bn.name : null;
+}
+
+/** The conv into which a BN before it folds exactly, or why there is none. */
+function convAfter(uses: ModelUses, bn: BatchNormLayer): Layer | string {
+  const bnUses = uses.usesOf(bn);
+  const consumers = bnUses.flatMap((use) => uses.consumersOf(use.outputTensors[0]));
+  if (bnUses.some((use) => uses.isOutput(use.outputTensors[0]))) return 'its own output is an output of a model';
+  const [first] = consumers;
+  if (first === undefined) return 'nothing consumes it';
+  const standing = first.outboundLayer;
+  const named = `'${uses.pathOf(standing)}'`;
+  const { layer: conv, timeDistributed } = unwrapTimeDistributed(standing);
+  const kind = kindOf(conv) as Kind | undefined;
+  if (kind?.before === undefined) return `what follows, ${named} (${classOf(conv)}), cannot take it in`;
+  if (!kind.before.exact(conv)) return `${named}, which follows, pads with zeros that it would shift`;
+  const why = kind.broken?.(conv);
+  if (why != null) return `in ${named}, which follows, ${why}`;
+  if (bnUses.some((use) => uses.consumersOf(use.outputTensors[0]).length !== 1)) {
+    return `it goes to more than ${named}`;
+  }
+  const convUses = uses.usesOf(conv);
+  const alwaysTogether =
+    consumers.every((consumer) => consumer.outboundLayer === standing) &&
+    convUses.every((use) => bnUses.some((bnUse) => bnUse.outputTensors[0] === use.inputTensors[0]));
+  if (!alwaysTogether) return `it and ${named} are not always used together`;
+  const rank = first.inputTensors[0].shape.length;
+  const inside = bnUses[0].outboundLayer === bn ? 0 : 1;
+  const axis = bn.axis < 0 ? bn.axis + rank : bn.axis + inside;
+  if (axis !== channelAxisOf(conv, timeDistributed, rank)) return `it normalises another axis than ${named} convolves`;
+  return standing;
+}
