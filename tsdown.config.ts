@@ -1,14 +1,16 @@
 import { defineConfig } from 'tsdown';
 
-// The core entry must stay free of Node imports: it is bundled for browsers by our users.
-const library = {
-  format: ['esm', 'cjs'] as ('esm' | 'cjs')[],
-  dts: true,
+// The entries are built together, so that they share their modules: one TuneModeError, one state of modes.
+const shared = {
   target: 'es2022',
-  platform: 'neutral' as const,
+  platform: 'node' as const,
+  clean: false,
   fixedExtension: false,
+  checks: { pluginTimings: false },
 };
+const library = { index: 'src/index.ts', node: 'adapters/node/index.ts' };
 
 export default defineConfig([
-  { ...library, entry: { index: 'src/index.ts' }, clean: true },
+  { ...shared, entry: { ...library, cli: 'cli/main.ts' }, format: ['esm'], dts: true },
+  { ...shared, entry: library, format: ['cjs'], dts: true },
 ]);

@@ -46,7 +46,7 @@ function render({ mode, pairs, skipped }: TuneReport): string {
   if (skipped.length > 0) {
     lines.push(
       '',
-      'not paired (these behave as in eval mode)',
+      'not paired (in tune mode these behave as in eval mode)',
       table(
         ['bn', 'code', 'reason'],
         skipped.map(({ bn, code, reason }) => [bn, code, reason]),

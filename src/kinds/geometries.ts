@@ -42,7 +42,7 @@ export function conv2d({ strides, pad, dilations }: ConvShape): Geometry {
 
 /** x [batch, h, w, in], w [kh, kw, in, multiplier], y [batch, h′, w′, in · multiplier]. */
 export function depthwiseConv2d({ strides, pad, dilations }: ConvShape): Geometry {
-  const attrs = { strides, pad, dilations: [1, 1] };
+  const attrs = { strides, pad, dataFormat: 'NHWC', dilations: [1, 1] };
   return {
     forward: (x, w, b, activation) => fusedConv(DepthwiseConv2dNative, x, w, b, activation, { ...attrs, dilations }),
     ...dilatedGradients(dilations, pad, (pad) => ({
