@@ -30,7 +30,9 @@ export function floorOf(model: LayersModel, batch: number): Floor {
       // Products per output: the kernel without the axes that count outputs.
       const depthwise = kind.className === 'DepthwiseConv2D' || (kind.className === 'SeparableConv2D' && shape[0] > 1);
       const transposed = kind.className.endsWith('Transpose');
-      const taps = depthwise ? shape[0] * shape[1] : product(shape) / shape[shape.length - (transposed ? 2 : 1)];
+      const taps = depthwise
+        ? shape[0] * shape[1]
+        : product(shape) / (shape[shape.length - (transposed ? 2 : 1)] as number);
       flop += 2 * batch * positions * taps * (first ? 2 : 3);
       first = false;
     }

@@ -1,5 +1,5 @@
 /** One training step, timed and weighed. */
-import { memory, profile, scalar, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { memory, profile, type Tensor } from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 
 /** Milliseconds of one `trainOnBatch`. */
@@ -15,7 +15,7 @@ export async function peakBytes(model: LayersModel, x: Tensor, y: Tensor): Promi
   // tfjs reuses the profile object and keeps the peak as an absolute number (4.22.0).
   const { peakBytes: peak } = await profile(async () => {
     await model.trainOnBatch(x, y);
-    return tidy(() => scalar(0));
+    return {};
   });
   return peak - before;
 }

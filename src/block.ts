@@ -4,7 +4,7 @@
  * A pass reads the weights anew, folds them under autodiff and runs the conv's op on the folded ones; nothing of it is
  * kept between passes.
  */
-import { type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { cast, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import { type BlockActivation, blockActivation } from './activations';
 import { type BatchNormWeights, fold } from './fold';
 import { type BatchNormLayer, type DenseLayer, type Layer, unwrapTimeDistributed } from './internals';
@@ -54,8 +54,11 @@ export function tunePass(block: Block, withActivation: boolean): (x: Tensor) => 
   if (withActivation && block.activation !== null) {
     activation = blockActivation(unwrapTimeDistributed(block.activation).layer);
   }
-  return (x) =>
+  return (values) =>
     tidy(() => {
+      // Kernels called by name take the bits as they are. Dense casts; the convolutions refuse, in their own words.
+      if (values.dtype !== 'float32' && kind.className !== 'Dense') conv.call(values, {});
+      const x = values.dtype === 'float32' ? values : cast(values, 'float32');
       const axis = channelsFirst ? (timeDistributed ? 2 : 1) : x.rank - 1;
       const kernel = last.kernel.read();
       const bias = (conv as DenseLayer).bias?.read() ?? null;

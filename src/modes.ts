@@ -55,7 +55,8 @@ export function enableTuneMode(model: LayersModel, options?: TuneOptions): TuneR
 
 /**
  * Switches a model between `train`, `eval` and `tune`, in place and at any time, without recompiling: weights, layers,
- * topology and optimizer state stay. Layers that other models share switch for those too.
+ * topology and optimizer state stay. Layers that other models share switch for those too: which of them are paired is
+ * decided by the model that was switched last (the numbers are the same either way).
  *
  * @param model Any built tfjs-layers model; nested models are switched with it.
  * @param options Which blocks are paired, and whether they take in their activation. Used by `tune`; in the other modes
@@ -113,13 +114,12 @@ function switchTo(bn: BatchNormLayer, mode: Mode, block: Block | null): void {
   installed.get(bn)?.undo();
   installed.delete(bn);
   if (mode === 'train') return;
-  const undoFrozen = installFrozen(bn);
-  const undoBlock = block === null ? () => {} : installBlock(block);
+  const undos = [installFrozen(bn)];
   const undo = () => {
-    undoBlock();
-    undoFrozen();
+    for (const each of undos.splice(0).reverse()) each();
   };
   installed.set(bn, { mode, block, undo });
+  if (block !== null) undos.push(installBlock(block));
 }
 
 function blockOf(analysis: Analysis, bn: BatchNormLayer): Block | null {

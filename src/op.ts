@@ -13,10 +13,27 @@
  * that the tape sees one node and no aliases.
  */
 import {
+  Add,
+  AddN,
+  Atan2,
+  BatchMatMul,
+  Concat,
   engine,
+  FloorDiv,
   getGradient,
   type KernelBackend,
+  Maximum,
+  Minimum,
+  Mod,
+  Multiply,
   type NamedTensorMap,
+  Pack,
+  Pow,
+  Prelu,
+  RealDiv,
+  Select,
+  SquaredDifference,
+  Sub,
   sum,
   type Tensor,
   tidy,
@@ -80,7 +97,7 @@ interface TapeNode {
 /** Frees what the op before this one, in the same backward pass, could not free since nobody asked for its last gradient. */
 let releasePrevious = () => {};
 
-/** Tapes on which an op that is neither tfjs's nor ours may hand out one gradient tensor twice. */
+/** Whether on a tape an op that is neither tfjs's nor ours may hand out one gradient tensor twice. */
 const mayAlias = new WeakMap<object, boolean>();
 
 /** Outputs of our own ops, to tell our nodes on a tape from foreign ones. */
@@ -178,15 +195,40 @@ function tapeMayAlias(): boolean {
   const tape = engine().state.activeTape as unknown as TapeNode[];
   let aliases = mayAlias.get(tape);
   if (aliases === undefined) {
-    aliases = tape.some(isForeignWithTwins);
+    aliases = tape.some(isForeign);
     mayAlias.set(tape, aliases);
   }
   return aliases;
 }
 
-/** A custom gradient, of unknown make, of two inputs of one shape: it may return the same tensor for both. */
-function isForeignWithTwins(node: TapeNode): boolean {
-  if (getGradient(node.kernelName) != null || ownOutputs.has(node.outputs[0])) return false;
+/**
+ * Whether a node's gradient is of unknown make, so that one tensor may be handed out as the gradient of two. Gradients
+ * of tfjs-core 4.22.0 never do that: neither those registered for its kernels nor those of its own ops, whose scopes end
+ * in `__op`. Of registered gradients only those of kernels with two inputs of one shape matter.
+ */
+function isForeign(node: TapeNode): boolean {
+  if (ownOutputs.has(node.outputs[0]) || node.kernelName.endsWith('__op')) return false;
+  if (getGradient(node.kernelName) == null) return true;
   const shapes = Object.values(node.inputs).map((tensor) => tensor.shape.join());
-  return new Set(shapes).size < shapes.length;
+  return new Set(shapes).size < shapes.length && !STOCK_KERNELS_OF_MANY_INPUTS.has(node.kernelName);
 }
+
+const STOCK_KERNELS_OF_MANY_INPUTS: ReadonlySet<string> = new Set([
+  Add,
+  AddN,
+  Atan2,
+  BatchMatMul,
+  Concat,
+  FloorDiv,
+  Maximum,
+  Minimum,
+  Mod,
+  Multiply,
+  Pack,
+  Pow,
+  Prelu,
+  RealDiv,
+  Select,
+  SquaredDifference,
+  Sub,
+]);

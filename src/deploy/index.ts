@@ -40,12 +40,17 @@ export function toDeploy(model: LayersModel, options?: TuneOptions): LayersModel
     renamed: plan.renamed,
     config: (layer, config) => (isFolded(plan, layer) ? foldedConfig(config) : config),
   });
-  for (const [from, to] of made) {
-    if (isFolded(plan, from)) {
-      tidy(() => to.setWeights(foldedWeights(from, plan.before.get(from), plan.after.get(from))));
-    } else if (from.weights.length > 0 && to.weights.length > 0) {
-      to.setWeights(from.getWeights());
+  try {
+    for (const [from, to] of made) {
+      if (isFolded(plan, from)) {
+        tidy(() => to.setWeights(foldedWeights(from, plan.before.get(from), plan.after.get(from))));
+      } else if (from.weights.length > 0 && to.weights.length > 0) {
+        to.setWeights(from.getWeights());
+      }
     }
+  } catch (error) {
+    for (const weight of deployed.weights) weight.dispose();
+    throw error;
   }
   return deployed;
 }

@@ -68,6 +68,9 @@ export function rebuild(source: LayersModel, changes: Changes): Rebuilt {
       fromConfig: serialization.FromConfigMethod<Layer>;
     };
     const config = changes.config(layer, { ...layer.getConfig(), name });
+    // SeparableConv2D forgets it in its config (tfjs-layers 4.22.0).
+    const { depthMultiplier } = layer as Layer & { depthMultiplier?: number };
+    if (depthMultiplier !== undefined) config.depthMultiplier = depthMultiplier;
     const result = make.fromConfig(make, config);
     // Every weight is set afterwards; random ones would only cost time (orthogonal initialisers, much of it).
     (result as unknown as Buildable).setFastWeightInitDuringBuild(true);
@@ -82,8 +85,8 @@ export function rebuild(source: LayersModel, changes: Changes): Rebuilt {
   const rebuildSequential = (container: LayersModel): LayersModel => {
     const kept = container.layers.filter((layer) => !changes.removed.has(layer));
     const remade = kept.map((layer) => remake(layer, changes.renamed.get(layer)));
-    if (kept[0] !== container.layers[0]) {
-      // The first layer, which named the input, is gone: the input keeps its name as a layer of its own.
+    if (kept[0] !== container.layers[0] || changes.renamed.has(kept[0])) {
+      // The first layer, which named the input, is gone or renamed: the input keeps its name as a layer of its own.
       const [first] = container.inputs;
       remade.unshift(
         layers.inputLayer({ batchInputShape: first.shape, dtype: first.dtype, name: first.sourceLayer.name }) as Layer,

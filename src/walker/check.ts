@@ -12,6 +12,7 @@ import {
   unwrapTimeDistributed,
 } from '../internals';
 import { type Kind, kindOf } from '../kinds';
+import { isStock } from '../stock';
 import { isBuiltIn } from './built-in-layers';
 import type { ModelUses } from './uses';
 
@@ -63,7 +64,11 @@ const quoted = ({ uses }: Candidate, layer: Layer) => `'${uses.pathOf(layer)}'`;
 
 const notAfterConv: Check = (candidate) => {
   const { source, conv } = candidate;
-  if (kindOf(conv) !== undefined) return null;
+  if (kindOf(conv) !== undefined) {
+    return isStock(conv)
+      ? null
+      : refuse('unknown-layer', `${quoted(candidate, source)} is named ${classOf(conv)} but has a 'call' of its own`);
+  }
   if (isModel(conv)) {
     const inner = conv.outputs[inputOf(candidate.bnUses[0]).tensorIndex]?.sourceLayer;
     const innerCore = inner && unwrapTimeDistributed(inner).layer;

@@ -33,12 +33,22 @@ export function isShadow(tensor: SymbolicTensor): boolean {
 /** Layers that let marked tensors pass: how many blocks want it, and the undoing. */
 const passing = new WeakMap<Layer, { count: number; undo: Undo }>();
 
+/** The calls that `installFrozen` has put into BNs. */
+const frozenCalls = new WeakSet<object>();
+
 /** Puts a BN into Eval mode: moving statistics always, never written. */
 export function installFrozen(bn: BatchNormLayer): Undo {
-  return override(bn, 'call', (inputs: Inputs) => {
+  const call = (inputs: Inputs) => {
     const x = Array.isArray(inputs) ? inputs[0] : inputs;
     return frozenBatchNorm(x, weightsOf(bn), bn.axis);
-  });
+  };
+  frozenCalls.add(call);
+  return override(bn, 'call', call);
+}
+
+/** Whether a BN is in Eval mode by `installFrozen` (and not by a patch of the user's). */
+export function isFrozen(bn: BatchNormLayer): boolean {
+  return frozenCalls.has(bn.call);
 }
 
 /** Leads the executor past a block's conv, at every place where conv and BN (and activation) stand together. */
@@ -66,11 +76,13 @@ export function installBlock(block: Block): Undo {
 
 /**
  * Empties the executor's cache of sorted graphs: after a rewiring it would dispose inputs before their new consumers
- * ran. The flag's hook evicts every entry when it is set to 0 (tfjs-layers 4.22.0).
+ * ran. The flag's hook evicts entries when the maximum falls (tfjs-layers 4.22.0).
  */
 export function forgetSortedGraphs(): void {
   const flag = 'TOPOLOGICAL_SORT_CACHE_MAX_ENTRIES';
   const entries = env().getNumber(flag);
+  // Up first: the hook evicts as many entries as the maximum falls by, and with a maximum of 0 there can be one.
+  env().set(flag, entries + 1);
   env().set(flag, 0);
   env().set(flag, entries);
 }

@@ -3,7 +3,7 @@ import { TuneModeError } from '../errors';
 import { type GraphNode, nodeOf } from '../internals';
 import type { Mode } from '../modes';
 import type { Analysis } from './find';
-import { isShadow } from './install';
+import { isFrozen, isShadow } from './install';
 
 /**
  * - Every BN is overridden, unless in `train`.
@@ -12,7 +12,7 @@ import { isShadow } from './install';
  */
 export function verifyInstalled({ uses, pairs, batchNorms }: Analysis, mode: Mode): void {
   for (const bn of batchNorms) {
-    if (Object.hasOwn(bn, 'call') !== (mode !== 'train')) fail(uses.pathOf(bn), `its call does not fit mode '${mode}'`);
+    if (isFrozen(bn) !== (mode !== 'train')) fail(uses.pathOf(bn), `its call does not fit mode '${mode}'`);
   }
   const redirected = new Map<GraphNode, GraphNode>();
   if (mode === 'tune') {
