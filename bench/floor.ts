@@ -26,13 +26,13 @@ export function floorOf(model: LayersModel, batch: number): Floor {
     inputs += batch * product(node.inputTensors[0].shape.slice(1)) * 4;
     const positions = product(node.outputTensors[0].shape.slice(1));
     for (const { kernel } of kind.stages(layer)) {
-      const { shape } = kernel.read();
+      const shape: number[] = kernel.read().shape;
       // Products per output: the kernel without the axes that count outputs.
       const depthwise = kind.className === 'DepthwiseConv2D' || (kind.className === 'SeparableConv2D' && shape[0] > 1);
       const transposed = kind.className.endsWith('Transpose');
       const taps = depthwise
         ? shape[0] * shape[1]
-        : product(shape) / (shape[shape.length - (transposed ? 2 : 1)] as number);
+        : product(shape) / shape[shape.length - (transposed ? 2 : 1)];
       flop += 2 * batch * positions * taps * (first ? 2 : 3);
       first = false;
     }

@@ -1,0 +1,98 @@
+import { checkOptionNames, TuneModeError } from '../../src/errors';
+
+/** A picture that could not be read, and why. */
+export interface SkippedPicture {
+  file: string;
+  reason: string;
+}
+
+/** How a picture becomes numbers. */
+export interface PictureOptions {
+  /** Side in pixels, or [height, width]. Default 224. */
+  imageSize?: number | readonly [height: number, width: number];
+  /** What black and white become. Default [-1, 1], as MobileNet wants it; [0, 1] for nets trained on pixels ÷ 255. */
+  inputRange?: readonly [black: number, white: number];
+}
+
+/** How a folder becomes two data sets. */
+export interface PictureFolderOptions extends PictureOptions {
+  /** Pictures in a batch; the last one of an epoch may have fewer. Default 32. */
+  batchSize?: number;
+  /** Share of each class kept for validation, in [0, 1). Default 0.2. Not used where there are train/ and val/ folders. */
+  validationSplit?: number;
+  /** A whole number ≥ 0 that fixes the split and the order of every epoch. Default 0. */
+  seed?: number;
+  /** Called once for each picture that cannot be read. Default: a `console.warn` with its name and the reason. */
+  onSkip?: (skipped: SkippedPicture) => void;
+}
+
+/** All options with their defaults filled in. */
+export interface ResolvedOptions {
+  size: readonly [height: number, width: number];
+  inputRange: readonly [number, number];
+  batchSize: number;
+  validationSplit: number;
+  seed: number;
+  onSkip?: (skipped: SkippedPicture) => void;
+}
+
+const isSide = (value: unknown): boolean =>
+  Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 8192;
+const isPair = (value: unknown): value is [unknown, unknown] => Array.isArray(value) && value.length === 2;
+
+/** One row for each option: which values are right, and how to say so. */
+const RULES: Record<keyof PictureFolderOptions, { ok: (value: unknown) => boolean; expected: string }> = {
+  imageSize: {
+    ok: (value) => isSide(value) || (isPair(value) && value.every(isSide)),
+    expected: 'a whole number of pixels from 1 to 8192, or two of them: [height, width]',
+  },
+  inputRange: {
+    ok: (value) => isPair(value) && value.every(Number.isFinite) && (value[0] as number) < (value[1] as number),
+    expected: 'two finite numbers, the smaller one first, for example [-1, 1]',
+  },
+  batchSize: {
+    ok: (value) => Number.isInteger(value) && (value as number) >= 1,
+    expected: 'a whole number, at least 1',
+  },
+  validationSplit: {
+    ok: (value) => typeof value === 'number' && value >= 0 && value < 1,
+    expected: 'a number from 0 up to, but not including, 1',
+  },
+  seed: {
+    ok: (value) => Number.isSafeInteger(value) && (value as number) >= 0,
+    expected: 'a whole number, at least 0',
+  },
+  onSkip: { ok: (value) => typeof value === 'function', expected: 'a function' },
+};
+
+/** The options that make sense for a single picture. */
+export const PICTURE_OPTIONS = ['imageSize', 'inputRange'] as const;
+/** The options that make sense for a folder of pictures. */
+export const FOLDER_OPTIONS = Object.keys(RULES) as (keyof PictureFolderOptions)[];
+
+/**
+ * Checks names and values, and fills in the defaults.
+ * @param where the function's name, for messages.
+ * @throws TuneModeError `invalid-option` naming the option, what was found and what is expected.
+ */
+export function resolveOptions(
+  where: string,
+  options: PictureFolderOptions | undefined,
+  valid: readonly (keyof PictureFolderOptions)[],
+): ResolvedOptions {
+  checkOptionNames(where, options, valid);
+  const given = options ?? {};
+  for (const name of valid) {
+    const value = given[name];
+    if (value !== undefined && !RULES[name].ok(value)) {
+      const found = typeof value === 'function' ? 'a function' : JSON.stringify(value);
+      throw new TuneModeError(
+        'invalid-option',
+        `${where}: option '${name}' must be ${RULES[name].expected}; found ${found}.`,
+      );
+    }
+  }
+  const { imageSize = 224, inputRange = [-1, 1], batchSize = 32, validationSplit = 0.2, seed = 0, onSkip } = given;
+  const size = typeof imageSize === 'number' ? ([imageSize, imageSize] as const) : imageSize;
+  return { size, inputRange, batchSize, validationSplit, seed, onSkip };
+}

@@ -1,0 +1,104 @@
+/** The command line as a table: arguments → exit code, and what is printed where. */
+import '@tensorflow/tfjs-backend-cpu';
+import fs from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import * as tf from '@tensorflow/tfjs-core';
+import { layers, sequential } from '@tensorflow/tfjs-layers';
+import { fileIO } from '../../adapters/node/file-io';
+import { runCli } from '../../cli/run';
+import { version } from '../../package.json';
+
+let folder: string;
+let model: string;
+
+beforeAll(async () => {
+  await tf.setBackend('cpu');
+  folder = await fs.mkdtemp(path.join(os.tmpdir(), 'cli-'));
+  model = path.join(folder, 'model');
+  const net = sequential({
+    layers: [
+      layers.conv2d({ name: 'conv', inputShape: [8, 8, 3], filters: 4, kernelSize: 3 }),
+      layers.batchNormalization({ name: 'bn' }),
+      layers.reLU({ name: 'relu' }),
+      layers.maxPooling2d({ name: 'pool' }),
+      layers.batchNormalization({ name: 'alone' }),
+    ],
+  });
+  await net.save(fileIO(model));
+  await fs.writeFile(path.join(folder, 'broken.json'), '{ "modelTopology": ');
+});
+
+afterAll(() => fs.rm(folder, { recursive: true }));
+
+async function run(...argv: string[]) {
+  let out = '';
+  let err = '';
+  const code = await runCli(
+    argv.map((arg) => arg.replace('MODEL', model).replace('FOLDER', folder)),
+    {
+      out: (text) => {
+        out += `${text}\n`;
+      },
+      err: (text) => {
+        err += `${text}\n`;
+      },
+    },
+  );
+  return { code, out, err };
+}
+
+test.each<[argv: string[], code: number, out: RegExp, err: RegExp]>([
+  [[], 0, /usage: tfjs-tune-mode <command>/, /^$/],
+  [['--help'], 0, /inspect/, /^$/],
+  [['inspect', '--help'], 0, /usage: tfjs-tune-mode inspect <model>[\s\S]*--json/, /^$/],
+  [
+    ['inspect', 'MODEL'],
+    0,
+    /1 of 2[\s\S]*conv +Conv2D +bn +relu[\s\S]*alone +not-after-conv[\s\S]*deploy: 1 of 2/,
+    /^$/,
+  ],
+  [['inspect', 'MODEL/model.json'], 0, /1 of 2/, /^$/],
+  [['tune'], 2, /^$/, /no command 'tune'[\s\S]*inspect/],
+  [['inspect'], 2, /^$/, /<model> is missing[\s\S]*usage/],
+  [['inspect', 'MODEL', 'another'], 2, /^$/, /unexpected argument 'another'/],
+  [['inspect', 'MODEL', '--jsn'], 2, /^$/, /--jsn[\s\S]*usage/],
+  [['inspect', 'MODEL', '--json=yes'], 2, /^$/, /--json[\s\S]*usage/],
+  [['inspect', 'FOLDER/nothing-here'], 1, /^$/, /^error: .*nothing-here/],
+  [['inspect', 'FOLDER'], 1, /^$/, /^error: .*model\.json/],
+  [['inspect', 'FOLDER/broken.json'], 1, /^$/, /^error: .*broken\.json/],
+])('%j exits with %i', async (argv, code, out, err) => {
+  const alive = tf.memory().numTensors;
+  const result = await run(...argv);
+  expect(result.code).toBe(code);
+  expect(result.out).toMatch(out);
+  expect(result.err).toMatch(err);
+  // Our own errors are one sentence, not a stack.
+  expect(result.err).not.toMatch(/\n {4}at /);
+  expect(tf.memory().numTensors).toBe(alive);
+});
+
+test('--version prints the version of the package', async () => {
+  expect((await run('--version')).out.trim()).toBe(version);
+});
+
+test('inspect --json prints one JSON object and nothing else', async () => {
+  const { out, err } = await run('inspect', '--json', 'MODEL');
+  const report = JSON.parse(out);
+  expect(err).toBe('');
+  expect(report.pairs).toEqual([{ conv: 'conv', bn: 'bn', activation: 'relu', kind: 'Conv2D' }]);
+  expect(report.skipped).toHaveLength(1);
+  expect(report.skipped[0]).toMatchObject({ bn: 'alone', code: 'not-after-conv' });
+  expect(report.deploy.after).toHaveLength(1);
+  expect(report.deploy.kept.map(({ bn }: { bn: string }) => bn)).toEqual(['alone']);
+});
+
+test('inspect does not change the model on disk', async () => {
+  const read = async () => {
+    const names = (await fs.readdir(model)).sort();
+    return Promise.all(names.map(async (name) => [name, (await fs.readFile(path.join(model, name))).toString('hex')]));
+  };
+  const before = await read();
+  await run('inspect', 'MODEL');
+  expect(await read()).toEqual(before);
+});
