@@ -20,7 +20,7 @@ import { drawPictures } from './draw-pictures';
 
 const SHIPPED = path.join(import.meta.dirname, 'assets', 'shapes-model');
 const CLASSES = ['hexagon', 'moon', 'ring', 'star'];
-const EPOCHS = 5;
+const EPOCHS = 6;
 
 interface Result {
   accuracy: number;
@@ -84,7 +84,7 @@ async function fineTune(
   val: PictureDataset,
 ): Promise<Result> {
   const { pairs } = setMode(model, mode);
-  model.compile({ optimizer: train.adam(1e-3), loss: 'categoricalCrossentropy', metrics: ['accuracy'] });
+  model.compile({ optimizer: train.adam(3e-4), loss: 'categoricalCrossentropy', metrics: ['accuracy'] });
   const times: number[] = [];
   let peakBytes = 0;
   for (let epoch = 0; epoch < EPOCHS; epoch++) {
