@@ -92,7 +92,15 @@ interface TapeNode {
   kernelName: string;
   inputs: NamedTensorMap;
   outputs: Tensor[];
+  saved: Tensor[];
 }
+
+/**
+ * What ops of ours have saved of a tensor, and on which tape: one block's output is the next one's input, and need be
+ * kept but once. The op that saved it frees it; ops later in the forward pass, which borrow it, run before that one in the
+ * backward pass.
+ */
+const savedOf = new WeakMap<Tensor, { tape: object; saved: Tensor }>();
 
 /** Frees what the op before this one, in the same backward pass, could not free since nobody asked for its last gradient. */
 let releasePrevious = () => {};
@@ -119,14 +127,20 @@ export function convOp(
   const wShape = w.shape;
   // The order counts: gradients are asked for in the order of the inputs, and x's is the one after which all can go.
   const inputs: NamedTensorMap = b === null ? { w, x } : { w, b, x };
+  const tape = engine().state.activeTape as unknown as TapeNode[] | null;
+  const known = savedOf.get(x);
+  const borrowed = known !== undefined && known.tape === tape ? known.saved : null;
   const y = (engine() as unknown as FunctionalKernel).runKernelFunc({
     inputs,
     forwardFunc: (_backend, save) => {
       const value = geometry.forward(x, w, b, activation);
-      save(activation === null ? [x, w] : [x, w, value]);
+      save([w, ...(borrowed === null ? [x] : []), ...(activation === null ? [] : [value])]);
       return value;
     },
-    backwardsFunc: (dy, [savedX, savedW, savedY]) => {
+    backwardsFunc: (dy, saved) => {
+      const savedW = saved[0];
+      const savedX = borrowed ?? saved[1];
+      const savedY = saved[saved.length - 1];
       releasePrevious();
       const pass = backwardPass();
       let dz = dy;
@@ -135,16 +149,20 @@ export function convOp(
         pass.freeGradient(dy);
         pass.freeSaved(savedY);
       }
+      const freeX = () => {
+        if (borrowed === null) pass.freeSaved(savedX);
+      };
       const freeDz = () => (dz === dy ? pass.freeGradient(dz) : pass.freeOwn(dz));
       releasePrevious = () => {
-        pass.freeSaved(savedX, savedW);
+        pass.freeSaved(savedW);
+        freeX();
         freeDz();
       };
       return {
         w: () => geometry.gradKernel(savedX, dz, wShape),
         b: () => biasGradient(dz, channelAxis),
         x: () => {
-          pass.freeSaved(savedX);
+          freeX();
           const dx = tidy(() => geometry.gradInput(dz, savedW, xShape));
           releasePrevious();
           return dx;
@@ -153,6 +171,11 @@ export function convOp(
     },
   });
   ownOutputs.add(y);
+  const node = tape?.at(-1);
+  if (tape !== null && node?.outputs[0] === y) {
+    if (borrowed === null) savedOf.set(x, { tape, saved: node.saved[1] });
+    if (activation !== null) savedOf.set(y, { tape, saved: node.saved[node.saved.length - 1] });
+  }
   return y;
 }
 
@@ -207,7 +230,8 @@ function tapeMayAlias(): boolean {
  * in `__op`. Of registered gradients only those of kernels with two inputs of one shape matter.
  */
 function isForeign(node: TapeNode): boolean {
-  if (ownOutputs.has(node.outputs[0]) || node.kernelName.endsWith('__op')) return false;
+  // What the engine keeps are clones that it saved, as nodes of their own: dead ends.
+  if (node.outputs[0].kept || ownOutputs.has(node.outputs[0]) || node.kernelName.endsWith('__op')) return false;
   if (getGradient(node.kernelName) == null) return true;
   const shapes = Object.values(node.inputs).map((tensor) => tensor.shape.join());
   return new Set(shapes).size < shapes.length && !STOCK_KERNELS_OF_MANY_INPUTS.has(node.kernelName);
