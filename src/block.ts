@@ -7,10 +7,11 @@
 import { cast, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import { type BlockActivation, blockActivation } from './activations';
 import { type BatchNormWeights, fold } from './fold';
+import type { Geometry } from './geometry';
 import { type BatchNormLayer, type DenseLayer, type Layer, unwrapTimeDistributed } from './internals';
 import { type Kind, kindOf, type Stage } from './kinds';
 import { withLeadingAxesAsBatch } from './kinds/views';
-import { convOp, type Geometry } from './op';
+import { convOp } from './op';
 
 export interface Block {
   /** The conv as it stands in the model, perhaps inside a TimeDistributed. */

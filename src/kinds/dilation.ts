@@ -10,7 +10,7 @@
  * Stride and dilation never exceed 1 together: tfjs and Keras refuse that.
  */
 import { pad as padTensor, reshape, slice, type Tensor, transpose } from '@tensorflow/tfjs-core';
-import type { Geometry } from '../op';
+import type { Geometry } from '../geometry';
 
 type Gradients = Pick<Geometry, 'gradInput' | 'gradKernel'>;
 type Padding = 'same' | 'valid';

@@ -16,7 +16,7 @@ import {
   type Tensor,
   transpose,
 } from '@tensorflow/tfjs-core';
-import type { Geometry } from '../op';
+import type { Geometry } from '../geometry';
 import { dilatedGradients } from './dilation';
 import { biasAndActivation, fusedConv, fusedMatMul, runKernel } from './kernels';
 

@@ -2,8 +2,8 @@
  * What the core must know of a conv layer's class: one file a class, and `index.ts` is the table.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Geometry } from '../geometry';
 import type { Layer, LayerVariable } from '../internals';
-import type { Geometry } from '../op';
 
 /** One convolution that a layer runs, in the layer's own data format. */
 export interface Stage {

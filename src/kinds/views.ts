@@ -1,6 +1,6 @@
 /** Layouts in which layers hold their tensors, seen from the geometries' [batch, …spatial, channels]. */
 import { reshape, type Tensor, transpose } from '@tensorflow/tfjs-core';
-import { type Geometry, type View, viewed } from '../op';
+import { type Geometry, type View, viewed } from '../geometry';
 
 /** [batch, channels, …spatial] ↔ [batch, …spatial, channels]. */
 const CHANNELS_FIRST: View = {

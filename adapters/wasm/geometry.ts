@@ -1,0 +1,111 @@
+/**
+ * What the four gradient kernels need to know of a 2D convolution, axis by axis.
+ *
+ * Forward: y[n, oh, ow, ·] = Σ_{i,j} x[n, oh·s + i − before, ow·s + j − before, ·] · w[i, j, ·], x being zero outside.
+ * Only `before` counts: what lies after the last row is zero however far the padding is said to reach, which is also
+ * what the cpu backend does under `dimRoundingMode: 'ceil'`.
+ */
+import { backend_util } from '@tensorflow/tfjs-core';
+import { TuneModeError } from '../../src/errors';
+
+export interface Axis {
+  /** Length of x, y and w along this axis. */
+  size: number;
+  out: number;
+  taps: number;
+  stride: number;
+  /** Zeros before the first row of x. */
+  before: number;
+}
+
+export interface Geometry {
+  batch: number;
+  inChannels: number;
+  outChannels: number;
+  h: Axis;
+  w: Axis;
+}
+
+type Shape4 = [number, number, number, number];
+
+/** The attributes that `Conv2DBackprop*` and `DepthwiseConv2dNativeBackprop*` share. */
+export interface ConvAttrs {
+  strides: [number, number] | number;
+  pad: Parameters<typeof backend_util.computeConv2DInfo>[4];
+  dimRoundingMode?: Parameters<typeof backend_util.computeConv2DInfo>[5];
+  dataFormat?: string;
+  dilations?: [number, number] | number;
+}
+
+/**
+ * @throws TuneModeError `unsupported` for channelsFirst and for dilation, which tfjs never asks of a gradient kernel, and
+ * for a `dy` that is no output of this convolution.
+ */
+export function geometryOf(
+  kernelName: string,
+  depthwise: boolean,
+  inputShape: number[],
+  filterShape: number[],
+  dyShape: number[],
+  attrs: ConvAttrs,
+): Geometry {
+  refuseChannelsFirst(kernelName, attrs.dataFormat);
+  const dilations = [attrs.dilations ?? 1].flat();
+  if (dilations.some((rate) => rate !== 1)) {
+    throw new TuneModeError(
+      'unsupported',
+      `${kernelName} on wasm: found dilations [${dilations}], expected 1. ` +
+        'Split x into its phases (space to batch) and ask for the undilated gradient of each.',
+    );
+  }
+  const info = backend_util.computeConv2DInfo(
+    inputShape as Shape4,
+    filterShape as Shape4,
+    attrs.strides,
+    1,
+    attrs.pad,
+    attrs.dimRoundingMode,
+    depthwise,
+  );
+  if (dyShape.join() !== info.outShape.join()) {
+    throw new TuneModeError(
+      'unsupported',
+      `${kernelName} on wasm: found dy of shape [${dyShape}], expected [${info.outShape}], ` +
+        `the output for an input of shape [${inputShape}] and a filter of shape [${filterShape}].`,
+    );
+  }
+  return {
+    batch: info.batchSize,
+    inChannels: info.inChannels,
+    outChannels: info.outChannels,
+    h: {
+      size: info.inHeight,
+      out: info.outHeight,
+      taps: info.filterHeight,
+      stride: info.strideHeight,
+      before: info.padInfo.top,
+    },
+    w: {
+      size: info.inWidth,
+      out: info.outWidth,
+      taps: info.filterWidth,
+      stride: info.strideWidth,
+      before: info.padInfo.left,
+    },
+  };
+}
+
+export function refuseChannelsFirst(kernelName: string, dataFormat: string | undefined): void {
+  if (dataFormat === undefined || dataFormat === 'NHWC') return;
+  throw new TuneModeError(
+    'unsupported',
+    `${kernelName} on wasm: found dataFormat '${dataFormat}', expected 'NHWC'. Transpose x to [batch, height, width, channels].`,
+  );
+}
+
+/** The output rows whose tap `tap` falls inside x: from (included) and to (excluded). */
+export function outputsInside({ size, out, stride, before }: Axis, tap: number): [from: number, to: number] {
+  const from = Math.max(0, Math.ceil((before - tap) / stride));
+  const to = Math.min(out, Math.floor((size - 1 + before - tap) / stride) + 1);
+  return [from, Math.max(from, to)];
+}

@@ -1,0 +1,122 @@
+/**
+ * The wasm backend from inside, as far as the kernels here reach into it: tensors as windows on the wasm heap, aliases
+ * that share another tensor's memory, and calls to the backend's own kernels.
+ */
+import {
+  type DataId,
+  engine,
+  Fill,
+  getKernel,
+  type KernelFunc,
+  type NamedAttrMap,
+  type NamedTensorInfoMap,
+  type NamedTensorMap,
+  type Tensor,
+  type TensorInfo,
+} from '@tensorflow/tfjs-core';
+import { TuneModeError } from '../../src/errors';
+
+interface HeapTensor {
+  id: number;
+  memoryOffset: number;
+}
+
+/** The parts of tfjs' `BackendWasm` that are used here (4.22.0; they are public there, but not in its typings). */
+export interface WasmBackend {
+  dataIdMap: { get(dataId: DataId): HeapTensor; delete(dataId: DataId): boolean };
+  wasm: { tfjs: { disposeData(id: number): void } };
+  makeOutput(shape: number[], dtype: 'float32', memoryOffset?: number): TensorInfo;
+  typedArrayFromHeap(info: TensorInfo): Float32Array;
+  disposeData(dataId: DataId): boolean;
+}
+
+const BYTES_PER_FLOAT = 4;
+
+/**
+ * The numbers of a tensor, where they lie. Take it anew after every allocation: when the heap grows, the old window is
+ * detached and has length 0.
+ */
+export function heapOf(backend: WasmBackend, info: TensorInfo): Float32Array {
+  return backend.typedArrayFromHeap(info);
+}
+
+/**
+ * Runs `use` on a tensor of shape `shape` that begins `offset` numbers into `base` and shares its memory: no copy.
+ * XNNPACK's packed copies of matrices are kept per tensor id, so they too are freed when the alias ends.
+ */
+export function withAlias<T>(
+  backend: WasmBackend,
+  base: TensorInfo,
+  offset: number,
+  shape: number[],
+  use: (alias: TensorInfo) => T,
+): T {
+  const start = backend.dataIdMap.get(base.dataId).memoryOffset + offset * BYTES_PER_FLOAT;
+  const alias = backend.makeOutput(shape, 'float32', start);
+  try {
+    return use(alias);
+  } finally {
+    // Not disposeData, which would free memory that belongs to `base`.
+    backend.wasm.tfjs.disposeData(backend.dataIdMap.get(alias.dataId).id);
+    backend.dataIdMap.delete(alias.dataId);
+  }
+}
+
+/** A kernel of the wasm backend, called beneath the engine: the caller disposes what comes back. */
+export function nativeKernel(
+  name: string,
+): (inputs: NamedTensorInfoMap, backend: WasmBackend, attrs: object) => TensorInfo {
+  const config = getKernel(name, 'wasm');
+  if (config == null) {
+    throw new TuneModeError(
+      'backend-unavailable',
+      `The wasm backend has no kernel '${name}'. Import '@tensorflow/tfjs-backend-wasm' 4.22 before using it.`,
+    );
+  }
+  return (inputs, backend, attrs) => config.kernelFunc({ inputs, backend, attrs: attrs as NamedAttrMap }) as TensorInfo;
+}
+
+/** A kernel called through the engine, so that `tf.memory()` and `tf.profile()` see its output. */
+export function runKernel(name: string, inputs: NamedTensorInfoMap, attrs: object): Tensor {
+  return engine().runKernel(name, inputs as NamedTensorMap, attrs as NamedAttrMap) as Tensor;
+}
+
+/** A zero-filled tensor that the engine counts. */
+export function zeros(shape: number[]): Tensor {
+  return runKernel(Fill, {}, { shape, value: 0, dtype: 'float32' });
+}
+
+/** A tensor that the engine counts and of which every number is yet to be written. */
+export function unwritten(shape: number[], backend: WasmBackend): Tensor {
+  return engine().makeTensorFromTensorInfo(backend.makeOutput(shape, 'float32'));
+}
+
+/** The same numbers under another shape. Not a tensor of its own: it lives as long as `info`. */
+export function viewAs(info: TensorInfo, shape: number[]): TensorInfo {
+  return { dataId: info.dataId, dtype: info.dtype, shape };
+}
+
+/** What a kernel file exports: the kernel in tfjs' own calling convention, typed for its inputs and attributes. */
+export function kernel<Inputs, Attrs>(
+  compute: (inputs: Inputs, backend: WasmBackend, attrs: Attrs) => TensorInfo,
+): KernelFunc {
+  // In a scope of its own: temporaries go, also when the kernel throws.
+  return ({ inputs, backend, attrs }) =>
+    engine().tidy(
+      () => compute(inputs as unknown as Inputs, backend as WasmBackend, attrs as unknown as Attrs) as Tensor,
+    );
+}
+
+/** Runs a step of a kernel and frees every tensor that it made. */
+export function withoutTemporaries(step: () => void): void {
+  engine().tidy(step as () => undefined);
+}
+
+/** Whether all numbers are finite, all are NaN (training has diverged: nothing is left to be exact about), or neither. */
+export function finiteness(values: Float32Array): 'finite' | 'nan' | 'mixed' {
+  // v − v is 0 for a finite v, and NaN for NaN and ±∞.
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] - values[i];
+  if (sum === 0) return 'finite';
+  return values.every((v) => Number.isNaN(v)) ? 'nan' : 'mixed';
+}

@@ -1,0 +1,86 @@
+/**
+ * Conv2DBackpropInput, also the forward pass of Conv2DTranspose: dx [batch, h, w, in] from dy [batch, h′, w′, out] and
+ * w [kh, kw, in, out]:
+ *
+ *   dx[n, r, c, ·] = Σ_{i,j} dy[n, (r + top − i)/s, (c + left − j)/s, ·] · w[i, j, ·, ·]ᵀ.
+ *
+ * Each phase of the stride (see phases.ts) is a forward convolution with the reversed, transposed filter, which
+ * XNNPACK does ten times faster than the backend's own kernel for this gradient and without a column matrix. With stride
+ * 1 that convolution is dx; with larger strides each phase is scattered into dx and freed before the next one.
+ */
+import {
+  Conv2D,
+  type Conv2DBackpropInputAttrs,
+  type KernelFunc,
+  type Tensor,
+  type TensorInfo,
+  util,
+} from '@tensorflow/tfjs-core';
+import { type ConvAttrs, type Geometry, geometryOf } from '../geometry';
+import { finiteness, heapOf, kernel, runKernel, type WasmBackend, withoutTemporaries, zeros } from '../heap';
+import { isWhole, type Phase, phasesOf, scatterPhase } from '../phases';
+
+interface Inputs {
+  dy: TensorInfo;
+  filter: TensorInfo;
+}
+
+/** @param native The backend's own kernel: slow, but it leaves padding out instead of multiplying it by w. */
+export function conv2dBackpropInput(native: KernelFunc): KernelFunc {
+  return kernel<Inputs, Conv2DBackpropInputAttrs>((inputs, backend, attrs) => {
+    const { dy, filter } = inputs;
+    const { inputShape } = attrs;
+    const g = geometryOf('Conv2DBackpropInput', false, inputShape, filter.shape, dy.shape, attrs as ConvAttrs);
+    if (util.sizeFromShape(dy.shape) === 0 || util.sizeFromShape(inputShape) === 0) return zeros(inputShape);
+    // 0 · ∞ is NaN, and the cpu backend does not see the zeros around dy.
+    if (finiteness(heapOf(backend, filter)) === 'mixed') {
+      return native({ inputs: { dy, filter }, backend, attrs: attrs as never }) as TensorInfo;
+    }
+    const rows = phasesOf(g.h);
+    const columns = phasesOf(g.w);
+    if (isWhole(rows[0], g.h) && isWhole(columns[0], g.w)) return phaseOf(dy, filter, backend, g, rows[0], columns[0]);
+    const dx = zeros(inputShape);
+    for (const p of rows.filter(({ taps }) => taps.length > 0)) {
+      for (const q of columns.filter(({ taps }) => taps.length > 0)) {
+        withoutTemporaries(() => {
+          const part = phaseOf(dy, filter, backend, g, p, q);
+          scatterPhase(heapOf(backend, dx), heapOf(backend, part), g.batch, g.inChannels, 1, [g.h, g.w], [p, q]);
+        });
+      }
+    }
+    return dx;
+  });
+}
+
+/** The forward convolution that gives the rows and columns of one phase. */
+function phaseOf(dy: TensorInfo, w: TensorInfo, backend: WasmBackend, g: Geometry, p: Phase, q: Phase): Tensor {
+  const x = dy;
+  const filter = phaseFilter(w, backend, g, p.taps, q.taps);
+  const pad = [
+    [0, 0],
+    [p.padBefore, p.padAfter],
+    [q.padBefore, q.padAfter],
+    [0, 0],
+  ];
+  const part = runKernel(Conv2D, { x, filter }, { strides: 1, pad, dilations: 1, dataFormat: 'NHWC' });
+  filter.dispose();
+  return part;
+}
+
+/** [taps, taps, out, in]: w at the phase's taps, each matrix transposed. */
+function phaseFilter(w: TensorInfo, backend: WasmBackend, g: Geometry, rows: number[], columns: number[]): Tensor {
+  const { inChannels, outChannels } = g;
+  const filter = zeros([rows.length, columns.length, outChannels, inChannels]);
+  const from = heapOf(backend, w);
+  const to = heapOf(backend, filter);
+  let at = 0;
+  for (const i of rows) {
+    for (const j of columns) {
+      const matrix = (i * g.w.taps + j) * inChannels * outChannels;
+      for (let o = 0; o < outChannels; o++) {
+        for (let c = 0; c < inChannels; c++) to[at++] = from[matrix + c * outChannels + o];
+      }
+    }
+  }
+  return filter;
+}

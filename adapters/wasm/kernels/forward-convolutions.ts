@@ -1,0 +1,93 @@
+/**
+ * Repair of the four forward convolutions of the wasm backend (4.22.0), which XNNPACK computes.
+ *
+ * The backend tells XNNPACK only "same padding" and lets it work out the zeros. Where on some axis the last window ends
+ * before the input does, (out − 1)·stride + kernel < input with kernel > 1, XNNPACK's unsigned difference underflows, it
+ * gives up, and the result is all zeros (a warning goes to the console). And where tfjs rounds the number of outputs in
+ * another way than XNNPACK does (`dimRoundingMode: 'ceil'`, or one number as padding for a filter that is not square),
+ * XNNPACK writes fewer or more rows than the output tensor has.
+ *
+ * Both are cured by saying the padding in numbers: zeros before as tfjs has them, zeros after so that exactly the wanted
+ * number of windows fits. Where even without zeros after more windows than wanted would fit, x is padded and cut to what
+ * the wanted windows see.
+ */
+import {
+  backend_util,
+  type KernelFunc,
+  type NamedAttrMap,
+  PadV2,
+  Slice,
+  type TensorInfo,
+  util,
+} from '@tensorflow/tfjs-core';
+import { type ConvAttrs, refuseChannelsFirst } from '../geometry';
+import { kernel, runKernel, zeros } from '../heap';
+
+interface Inputs {
+  x: TensorInfo;
+  filter: TensorInfo;
+  [others: string]: TensorInfo;
+}
+
+type ConvInfo = ReturnType<typeof backend_util.computeConv2DInfo>;
+
+export function repairedConvolution(kernelName: string, depthwise: boolean, native: KernelFunc): KernelFunc {
+  return kernel<Inputs, ConvAttrs>((inputs, backend, attrs) => {
+    refuseChannelsFirst(kernelName, attrs.dataFormat);
+    const { x, filter } = inputs;
+    const info = backend_util.computeConv2DInfo(
+      x.shape as [number, number, number, number],
+      filter.shape as [number, number, number, number],
+      attrs.strides,
+      attrs.dilations ?? 1,
+      attrs.pad,
+      attrs.dimRoundingMode,
+      depthwise,
+    );
+    const run = (changed: object, input: TensorInfo) =>
+      native({
+        inputs: { ...inputs, x: input },
+        backend,
+        attrs: { ...attrs, ...changed } as unknown as NamedAttrMap,
+      }) as TensorInfo;
+    if (util.sizeFromShape(info.outShape) === 0) return zeros(info.outShape);
+    if (isUnderstood(info)) return run({}, x);
+    const { top, left } = info.padInfo;
+    const height = (info.outHeight - 1) * info.strideHeight + info.effectiveFilterHeight;
+    const width = (info.outWidth - 1) * info.strideWidth + info.effectiveFilterWidth;
+    const bottom = height - info.inHeight - top;
+    const right = width - info.inWidth - left;
+    const paddings = [
+      [0, 0],
+      [top, Math.max(0, bottom)],
+      [left, Math.max(0, right)],
+      [0, 0],
+    ];
+    // What is left over is too little for another window.
+    if (bottom > -info.strideHeight && right > -info.strideWidth) {
+      return run({ pad: paddings, dimRoundingMode: undefined }, x);
+    }
+    const padded = runKernel(PadV2, { x }, { paddings, constantValue: 0 });
+    const size = [info.batchSize, height, width, info.inChannels];
+    const seen = runKernel(Slice, { x: padded }, { begin: [0, 0, 0, 0], size });
+    padded.dispose();
+    return run({ pad: 'valid', dimRoundingMode: undefined }, seen);
+  });
+}
+
+/** Whether XNNPACK, given what the backend tells it, computes the windows that tfjs counted. */
+function isUnderstood(info: ConvInfo): boolean {
+  const { padInfo: pad } = info;
+  const h = { used: info.inHeight + pad.top + pad.bottom, kernel: info.effectiveFilterHeight };
+  const w = { used: info.inWidth + pad.left + pad.right, kernel: info.effectiveFilterWidth };
+  if (pad.type === 'SAME') {
+    return (
+      (info.outHeight - 1) * info.strideHeight + h.kernel >= info.inHeight &&
+      (info.outWidth - 1) * info.strideWidth + w.kernel >= info.inWidth
+    );
+  }
+  return (
+    Math.floor((h.used - h.kernel) / info.strideHeight) + 1 === info.outHeight &&
+    Math.floor((w.used - w.kernel) / info.strideWidth) + 1 === info.outWidth
+  );
+}

@@ -1,0 +1,86 @@
+/**
+ * The table of kernels that this package gives to the wasm backend. A new kernel is one file and one line here.
+ */
+import '@tensorflow/tfjs-backend-wasm';
+import {
+  Conv2D,
+  Conv2DBackpropFilter,
+  Conv2DBackpropInput,
+  Conv3DBackpropFilterV2,
+  Conv3DBackpropInputV2,
+  DepthwiseConv2dNative,
+  DepthwiseConv2dNativeBackpropFilter,
+  DepthwiseConv2dNativeBackpropInput,
+  FusedConv2D,
+  FusedDepthwiseConv2D,
+  getKernel,
+  Identity,
+  type KernelFunc,
+  MaxPool3D,
+  MaxPool3DGrad,
+  MaxPoolGrad,
+  registerKernel,
+  unregisterKernel,
+} from '@tensorflow/tfjs-core';
+import { TuneModeError } from '../../src/errors';
+import { conv2dBackpropFilter } from './kernels/conv2d-backprop-filter';
+import { conv2dBackpropInput } from './kernels/conv2d-backprop-input';
+import { conv3dBackpropFilter } from './kernels/conv3d-backprop-filter';
+import { conv3dBackpropInput } from './kernels/conv3d-backprop-input';
+import { depthwiseBackpropFilter } from './kernels/depthwise-backprop-filter';
+import { depthwiseBackpropInput } from './kernels/depthwise-backprop-input';
+import { repairedConvolution } from './kernels/forward-convolutions';
+import { identity } from './kernels/identity';
+import { maxPool3d, maxPool3dGrad, maxPoolGrad } from './kernels/max-pool';
+
+/** Kernels that the backend lacks; one that a later version brings itself is left as it is. */
+const ADDED: Record<string, KernelFunc> = {
+  [Conv2DBackpropFilter]: conv2dBackpropFilter,
+  [DepthwiseConv2dNativeBackpropFilter]: depthwiseBackpropFilter,
+  [DepthwiseConv2dNativeBackpropInput]: depthwiseBackpropInput,
+};
+
+/** Kernels that the backend has, but wrong in some cases or slow: replaced, given the backend's own one to go on using. */
+const REPLACED: Record<string, (native: KernelFunc) => KernelFunc> = {
+  [Conv2D]: (native) => repairedConvolution(Conv2D, false, native),
+  [FusedConv2D]: (native) => repairedConvolution(FusedConv2D, false, native),
+  [DepthwiseConv2dNative]: (native) => repairedConvolution(DepthwiseConv2dNative, true, native),
+  [FusedDepthwiseConv2D]: (native) => repairedConvolution(FusedDepthwiseConv2D, true, native),
+  [Conv2DBackpropInput]: conv2dBackpropInput,
+  [Conv3DBackpropFilterV2]: () => conv3dBackpropFilter,
+  [Conv3DBackpropInputV2]: () => conv3dBackpropInput,
+  [Identity]: identity,
+  [MaxPoolGrad]: () => maxPoolGrad,
+  [MaxPool3D]: () => maxPool3d,
+  [MaxPool3DGrad]: () => maxPool3dGrad,
+};
+
+const backendName = 'wasm';
+const ours = new WeakSet<KernelFunc>();
+
+/**
+ * Makes the wasm backend able to train convolutional nets. Call it at any time, before or after the backend has started,
+ * and as often as you like.
+ * @throws TuneModeError `backend-unavailable` if another copy of tfjs-core than this one holds the backend's kernels.
+ */
+export function registerWasmTrainingKernels(): void {
+  for (const [kernelName, kernelFunc] of Object.entries(ADDED)) {
+    if (getKernel(kernelName, backendName) == null) registerKernel({ kernelName, backendName, kernelFunc });
+  }
+  for (const [kernelName, replace] of Object.entries(REPLACED)) {
+    const native = getKernel(kernelName, backendName);
+    if (native == null) {
+      throw new TuneModeError(
+        'backend-unavailable',
+        `The wasm backend's kernel '${kernelName}' was expected, but is not registered with this copy of ` +
+          "'@tensorflow/tfjs-core'. Check that only one copy of it is installed (npm ls @tensorflow/tfjs-core).",
+      );
+    }
+    if (ours.has(native.kernelFunc)) continue;
+    const kernelFunc = replace(native.kernelFunc);
+    ours.add(kernelFunc);
+    // The setup function of the native kernel stays: it binds the wasm export when the backend starts.
+    unregisterKernel(kernelName, backendName);
+    registerKernel({ ...native, kernelFunc });
+  }
+}
