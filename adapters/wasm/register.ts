@@ -20,6 +20,7 @@ import {
   MaxPool3DGrad,
   MaxPoolGrad,
   registerKernel,
+  Sum,
   unregisterKernel,
 } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
@@ -32,6 +33,7 @@ import { depthwiseBackpropInput } from './kernels/depthwise-backprop-input';
 import { repairedConvolution } from './kernels/forward-convolutions';
 import { identity } from './kernels/identity';
 import { maxPool3d, maxPool3dGrad, maxPoolGrad } from './kernels/max-pool';
+import { sum } from './kernels/sum';
 
 /** Kernels that the backend lacks; one that a later version brings itself is left as it is. */
 const ADDED: Record<string, KernelFunc> = {
@@ -50,6 +52,7 @@ const REPLACED: Record<string, (native: KernelFunc) => KernelFunc> = {
   [Conv3DBackpropFilterV2]: () => conv3dBackpropFilter,
   [Conv3DBackpropInputV2]: () => conv3dBackpropInput,
   [Identity]: identity,
+  [Sum]: sum,
   [MaxPoolGrad]: () => maxPoolGrad,
   [MaxPool3D]: () => maxPool3d,
   [MaxPool3DGrad]: () => maxPool3dGrad,

@@ -6,6 +6,7 @@ import { useBackend } from '../../helpers/backends';
 const ADDED = ['Conv2DBackpropFilter', 'DepthwiseConv2dNativeBackpropFilter', 'DepthwiseConv2dNativeBackpropInput'];
 const REPLACED = [
   'Identity',
+  'Sum',
   'Conv2D',
   'FusedConv2D',
   'DepthwiseConv2dNative',
