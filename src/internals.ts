@@ -59,7 +59,7 @@ export interface DenseLayer extends WithActivation {
 }
 
 export interface BatchNormLayer extends Layer {
-  axis: number;
+  axis: number | number[];
   epsilon: number;
   scale: boolean;
   center: boolean;
@@ -97,6 +97,17 @@ export function classOf(layer: Layer): string {
 export function isModel(layer: Layer): layer is Layer & LayersModel {
   const candidate = layer as Partial<LayersModel>;
   return Array.isArray(candidate.layers) && Array.isArray(candidate.outputs) && typeof candidate.predict === 'function';
+}
+
+/**
+ * The axis that a BatchNormalization normalises, in tensors of this rank, from 0. TensorFlow 2 saves it as a list, `[3]`,
+ * which tfjs-layers keeps as it is and runs by coercion.
+ * @param timeDistributed Whether the layer stands inside a TimeDistributed, which hides the time axis from it.
+ */
+export function axisOf(bn: BatchNormLayer, rank: number, timeDistributed = false): number {
+  const axis = Array.isArray(bn.axis) ? bn.axis[0] : bn.axis;
+  if (axis < 0) return axis + rank;
+  return timeDistributed ? axis + 1 : axis;
 }
 
 /** The layer that `TimeDistributed` repeats over time, or the layer itself. */

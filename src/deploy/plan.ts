@@ -4,7 +4,7 @@
  */
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import type { Block } from '../block';
-import { type BatchNormLayer, classOf, type Layer, unwrapTimeDistributed } from '../internals';
+import { axisOf, type BatchNormLayer, classOf, type Layer, unwrapTimeDistributed } from '../internals';
 import { type Kind, kindOf } from '../kinds';
 import type { SkippedReport } from '../report';
 import { channelAxisOf } from '../walker/check';
@@ -94,8 +94,7 @@ function convAfter(uses: ModelUses, bn: BatchNormLayer): Layer | string {
     convUses.every((use) => bnUses.some((bnUse) => bnUse.outputTensors[0] === use.inputTensors[0]));
   if (!alwaysTogether) return `it and ${named} are not always used together`;
   const rank = first.inputTensors[0].shape.length;
-  const inside = bnUses[0].outboundLayer === bn ? 0 : 1;
-  const axis = bn.axis < 0 ? bn.axis + rank : bn.axis + inside;
+  const axis = axisOf(bn, rank, bnUses[0].outboundLayer !== bn);
   if (axis !== channelAxisOf(conv, timeDistributed, rank)) return `it normalises another axis than ${named} convolves`;
   return standing;
 }

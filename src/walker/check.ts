@@ -3,6 +3,7 @@
  */
 import type { SymbolicTensor } from '@tensorflow/tfjs-layers';
 import {
+  axisOf,
   type BatchNormLayer,
   type ConvLayer,
   classOf,
@@ -134,8 +135,7 @@ const axisMismatch: Check = (candidate) => {
   const { bn, bnUses, conv, source } = candidate;
   const rank = inputOf(bnUses[0]).shape.length;
   const expected = channelAxisOf(conv, source !== conv, rank);
-  const inside = bnUses[0].outboundLayer === bn ? 0 : 1; // TimeDistributed hides the time axis from its layer
-  const found = bn.axis < 0 ? bn.axis + rank : bn.axis + inside;
+  const found = axisOf(bn, rank, bnUses[0].outboundLayer !== bn);
   return found === expected
     ? null
     : refuse(

@@ -15,7 +15,7 @@ import { env, type Tensor } from '@tensorflow/tfjs-core';
 import { SymbolicTensor } from '@tensorflow/tfjs-layers';
 import { type Block, tunePass, weightsOf } from '../block';
 import { frozenBatchNorm } from '../frozen-batch-norm';
-import { type BatchNormLayer, type Inputs, type Kwargs, type Layer, nodesOf } from '../internals';
+import { axisOf, type BatchNormLayer, type Inputs, type Kwargs, type Layer, nodesOf } from '../internals';
 
 /** An undoing; run in the reverse order of the doing. */
 export type Undo = () => void;
@@ -40,7 +40,7 @@ const frozenCalls = new WeakSet<object>();
 export function installFrozen(bn: BatchNormLayer): Undo {
   const call = (inputs: Inputs) => {
     const x = Array.isArray(inputs) ? inputs[0] : inputs;
-    return frozenBatchNorm(x, weightsOf(bn), bn.axis);
+    return frozenBatchNorm(x, weightsOf(bn), axisOf(bn, x.rank));
   };
   frozenCalls.add(call);
   return override(bn, 'call', call);
