@@ -11,7 +11,7 @@ import { fileIO, useBestBackend } from '../adapters/node';
 import { type Mode, setMode, toDeploy } from '../src';
 import { table } from '../src/report';
 import { floorOf, matMulRate } from './floor';
-import { median, peakBytes, timeStep } from './measure';
+import { median, peakBytes, timePredict, timeStep } from './measure';
 
 const { values } = parseArgs({
   options: {
@@ -101,6 +101,19 @@ async function main(path: string, batch: number, rounds: number): Promise<void> 
   if (!failed.has('tune') && !failed.has('deploy')) {
     console.log(`\ntune / deploy time: ${(ms.tune / ms.deploy).toFixed(2)}`);
   }
+  setMode(model, 'train');
+  const predict: [number[], number[]] = [[], []];
+  for (let round = -1; round < rounds; round++) {
+    for (const [i, each] of [model, deployed].entries()) {
+      const time = await timePredict(each, x);
+      if (round >= 0) predict[i].push(time);
+    }
+  }
+  const [plain, folded] = predict.map(median);
+  console.log(
+    `predict: deployed ${folded.toFixed(0)} ms, source ${plain.toFixed(0)} ms (${(folded / plain).toFixed(2)}); ` +
+      `parameters ${deployed.countParams()} of ${model.countParams()}`,
+  );
   if (memory().numTensors !== tensors) console.error(`leak: ${memory().numTensors - tensors} tensors`);
 }
 

@@ -24,21 +24,27 @@ export function floorOf(model: LayersModel, batch: number): Floor {
     const kind = kindOf(layer);
     if (kind === undefined) continue;
     inputs += batch * product(node.inputTensors[0].shape.slice(1)) * 4;
-    const positions = product(node.outputTensors[0].shape.slice(1));
-    for (const { kernel } of kind.stages(layer)) {
+    const outputs = batch * product(node.outputTensors[0].shape.slice(1));
+    const stages = kind.stages(layer);
+    const filters = kindOutputs(kind.className, stages[stages.length - 1].kernel.read().shape);
+    stages.forEach(({ kernel }, i) => {
       const shape: number[] = kernel.read().shape;
-      // Products per output: the kernel without the axes that count outputs.
-      const depthwise = kind.className === 'DepthwiseConv2D' || (kind.className === 'SeparableConv2D' && shape[0] > 1);
-      const transposed = kind.className.endsWith('Transpose');
-      const taps = depthwise
-        ? shape[0] * shape[1]
-        : product(shape) / shape[shape.length - (transposed ? 2 : 1)];
-      flop += 2 * batch * positions * taps * (first ? 2 : 3);
+      // A separable conv's depthwise stage has in · multiplier channels, not the layer's own.
+      const depthwise = kind.className === 'SeparableConv2D' && i === 0;
+      const here = depthwise ? (outputs / filters) * shape[2] * shape[3] : outputs;
+      const perOutput = product(shape) / (depthwise ? shape[2] * shape[3] : filters);
+      flop += 2 * here * perOutput * (first ? 2 : 3);
       first = false;
-    }
+    });
   }
   const weights = model.countParams() * 4;
   return { bytes: inputs + 2 * weights, flop };
+}
+
+/** Output channels of a kernel, by its layout. */
+function kindOutputs(className: string, shape: number[]): number {
+  if (className === 'DepthwiseConv2D') return shape[2] * shape[3];
+  return shape[shape.length - (className.endsWith('Transpose') ? 2 : 1)];
 }
 
 /** The best FLOP/s of matMul in this process, over a few shapes of pointwise convolutions. */

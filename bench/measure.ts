@@ -20,6 +20,15 @@ export async function peakBytes(model: LayersModel, x: Tensor, y: Tensor): Promi
   return peak - before;
 }
 
+/** Milliseconds of one `predict`. */
+export async function timePredict(model: LayersModel, x: Tensor): Promise<number> {
+  const start = performance.now();
+  const y = model.predict(x) as Tensor;
+  await y.data();
+  y.dispose();
+  return performance.now() - start;
+}
+
 export function median(values: number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
