@@ -9,7 +9,7 @@ import { type BlockActivation, blockActivation } from './activations';
 import { type BatchNormWeights, fold } from './fold';
 import type { Geometry } from './geometry';
 import { type BatchNormLayer, type DenseLayer, type Layer, unwrapTimeDistributed } from './internals';
-import { type Kind, kindOf, type Stage } from './kinds';
+import { channelAxisOf, type Kind, kindOf, type Stage } from './kinds';
 import { withLeadingAxesAsBatch } from './kinds/views';
 import { convOp } from './op';
 
@@ -50,7 +50,6 @@ export function tunePass(block: Block, withActivation: boolean): (x: Tensor) => 
     timeDistributed ? withLeadingAxesAsBatch(geometry, () => 2) : geometry;
   const stages: Stage[] = kind.stages(conv).map(({ geometry, kernel }) => ({ geometry: wrap(geometry), kernel }));
   const last = stages.pop() as Stage;
-  const channelsFirst = kind.channelsFirst(conv);
   let activation: BlockActivation | null = null;
   if (withActivation && block.activation !== null) {
     activation = blockActivation(unwrapTimeDistributed(block.activation).layer);
@@ -60,7 +59,7 @@ export function tunePass(block: Block, withActivation: boolean): (x: Tensor) => 
       // Kernels called by name take the bits as they are. Dense casts; the convolutions refuse, in their own words.
       if (values.dtype !== 'float32' && kind.className !== 'Dense') conv.call(values, {});
       const x = values.dtype === 'float32' ? values : cast(values, 'float32');
-      const axis = channelsFirst ? (timeDistributed ? 2 : 1) : x.rank - 1;
+      const axis = channelAxisOf(conv, timeDistributed, x.rank);
       const kernel = last.kernel.read();
       const bias = (conv as DenseLayer).bias?.read() ?? null;
       const folded = fold(kernel, bias, weightsOf(bn), kind.scaleShape(kernel.shape));

@@ -14,7 +14,7 @@
  */
 import { engine, type KernelBackend, type NamedTensorMap, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import type { BlockActivation } from './activations';
-import { activeTape, backwardPass, markOwn } from './backward-pass';
+import { backwardPass, recording } from './backward-pass';
 import type { Geometry } from './geometry';
 
 // `Engine.runKernelFunc` is private in the typings only; tf.customGrad is built on it, but computes the gradients of
@@ -26,16 +26,6 @@ interface FunctionalKernel {
     inputs: NamedTensorMap;
   }): Tensor;
 }
-
-/**
- * What ops of ours have saved of a tensor, and on which tape: one block's output is the next one's input, and need be
- * kept but once. The op that saved it frees it; ops later in the forward pass, which borrow it, run before that one in the
- * backward pass.
- */
-const savedOf = new WeakMap<Tensor, { tape: object; saved: Tensor }>();
-
-/** Frees what the op before this one, in the same backward pass, could not free since nobody asked for its last gradient. */
-let releasePrevious = () => {};
 
 /**
  * Runs the block's op.
@@ -53,9 +43,9 @@ export function convOp(
   const wShape = w.shape;
   // The order counts: gradients are asked for in the order of the inputs, and x's is the one after which all can go.
   const inputs: NamedTensorMap = b === null ? { w, x } : { w, b, x };
-  const tape = activeTape();
-  const known = savedOf.get(x);
-  const borrowed = known !== undefined && known.tape === tape && !known.saved.isDisposed ? known.saved : null;
+  const current = recording();
+  const known = current?.saved.get(x);
+  const borrowed = known === undefined || known.isDisposed ? null : known;
   const y = (engine() as unknown as FunctionalKernel).runKernelFunc({
     inputs,
     forwardFunc: (_backend, save) => {
@@ -67,40 +57,41 @@ export function convOp(
       const savedW = saved[0];
       const savedX = borrowed ?? saved[1];
       const savedY = saved[saved.length - 1];
-      releasePrevious();
       const pass = backwardPass();
+      current?.release();
       let dz = dy;
       if (activation !== null) {
         dz = tidy(() => activation.gradient(dy, savedY));
         pass.freeGradient(dy);
-        pass.freeSaved(savedY);
+        pass.free(savedY);
       }
       const freeX = () => {
-        if (borrowed === null) pass.freeSaved(savedX);
+        if (borrowed === null) pass.free(savedX);
       };
-      const freeDz = () => (dz === dy ? pass.freeGradient(dz) : pass.freeOwn(dz));
-      releasePrevious = () => {
-        pass.freeSaved(savedW);
+      const release = () => {
         freeX();
-        freeDz();
+        pass.free(savedW);
+        if (dz === dy) pass.freeGradient(dz);
+        else pass.free(dz);
       };
+      if (current !== null) current.release = release;
       return {
         w: () => geometry.gradKernel(savedX, dz, wShape),
         b: () => biasGradient(dz, channelAxis),
         x: () => {
           freeX();
           const dx = tidy(() => geometry.gradInput(dz, savedW, xShape));
-          releasePrevious();
+          release();
           return dx;
         },
       };
     },
   });
-  markOwn(y);
-  const node = tape?.at(-1);
-  if (tape !== null && node?.outputs[0] === y) {
-    if (borrowed === null) savedOf.set(x, { tape, saved: node.saved[1] });
-    if (activation !== null) savedOf.set(y, { tape, saved: node.saved[node.saved.length - 1] });
+  const node = current?.tape.at(-1);
+  if (current !== null && node?.outputs[0] === y) {
+    current.own.add(y);
+    if (borrowed === null) current.saved.set(x, node.saved[1]);
+    if (activation !== null) current.saved.set(y, node.saved[node.saved.length - 1]);
   }
   return y;
 }

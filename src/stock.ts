@@ -20,12 +20,30 @@ const SAMPLES: Record<string, () => Layer> = {
   LeakyReLU: () => layers.leakyReLU({ name: 'sample' }),
   ELU: () => layers.elu({ name: 'sample' }),
   Activation: () => layers.activation({ name: 'sample', activation: 'linear' }),
+  BatchNormalization: () => layers.batchNormalization({ name: 'sample' }),
 };
 
 const stockCall = new Map<string, Layer['call']>();
 
+/** Calls that this package has put into layers that were stock. */
+const ourCalls = new WeakSet<object>();
+
+export function isOurCall(call: object): boolean {
+  return ourCalls.has(call);
+}
+
+export function markOurCall(call: object): void {
+  ourCalls.add(call);
+}
+
+/** Whether someone has replaced the `call` of this very layer. */
+export function isPatched(layer: Layer): boolean {
+  return Object.hasOwn(layer, 'call') && !ourCalls.has(layer.call);
+}
+
 /** False also for classes that are not in the table. */
 export function isStock(layer: Layer): boolean {
+  if (ourCalls.has(layer.call)) return true;
   const name = classOf(layer);
   let call = stockCall.get(name);
   if (call === undefined) {

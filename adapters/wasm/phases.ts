@@ -6,7 +6,7 @@
  * u = (r + before − a) / s the phase is the convolution dx[u] = Σ_t dy[u − t] · w[a + s·t] of stride 1. Its taps come in
  * reverse order, as the forward kernels correlate. No zeros are put between the rows of dy and none are multiplied.
  */
-import type { Axis } from './geometry';
+import type { Axis } from './conv-geometry';
 
 export interface Phase {
   /** Rows first, first + stride, … of dx: `count` of them. */

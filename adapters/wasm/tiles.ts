@@ -8,7 +8,7 @@
  * for all outputs at once, the same plane moved by a constant. Products at positions that are no output must count for
  * nothing: there dy is written as 0.
  */
-import type { Axis, Geometry } from './geometry';
+import type { Axis, ConvGeometry } from './conv-geometry';
 
 export interface TilePlan {
   /** Positions from one row of the grid to the next, and rows from one image to the next. */
@@ -50,7 +50,7 @@ function sharedZeros(axis: Axis): number {
 }
 
 /** The tile for some images and output rows. */
-export function tileOf(g: Geometry, images: number, rows: number): TilePlan {
+export function tileOf(g: ConvGeometry, images: number, rows: number): TilePlan {
   const pitch = g.w.out + halo(g.w) - sharedZeros(g.w);
   const pitchRows = rows + halo(g.h) - (rows === g.h.out ? sharedZeros(g.h) : 0);
   const dense = pitch === g.w.out && pitchRows === rows;
@@ -74,7 +74,7 @@ export function tileOf(g: Geometry, images: number, rows: number): TilePlan {
  * The largest tile within a budget: several images, or one, or a band of rows of one; one row at least.
  * @param budget About how many numbers the planes and the grid of dy may take together.
  */
-export function largestTile(g: Geometry, budget: number): TilePlan {
+export function largestTile(g: ConvGeometry, budget: number): TilePlan {
   const image = tileOf(g, 1, g.h.out);
   const numbersPerPosition = image.rowPhases * image.columnPhases * g.inChannels + g.outChannels;
   const positions = budget / numbersPerPosition;
@@ -85,7 +85,7 @@ export function largestTile(g: Geometry, budget: number): TilePlan {
 }
 
 /** Where the plane that tap (i, j) reads begins, already moved; planes are [phase, channel, position]. */
-export function tapStart(plan: TilePlan, g: Geometry, i: number, j: number): number {
+export function tapStart(plan: TilePlan, g: ConvGeometry, i: number, j: number): number {
   const plane = (i % g.h.stride) * plan.columnPhases + (j % g.w.stride);
   const move = Math.floor(i / g.h.stride) * plan.pitch + Math.floor(j / g.w.stride);
   return plane * g.inChannels * plan.positions + move;
@@ -96,7 +96,7 @@ export function fillPlanes(
   planes: Float32Array,
   x: Float32Array,
   plan: TilePlan,
-  g: Geometry,
+  g: ConvGeometry,
   n: number,
   top: number,
 ): void {
@@ -129,7 +129,7 @@ export function fillGrid(
   grid: Float32Array,
   dy: Float32Array,
   plan: TilePlan,
-  g: Geometry,
+  g: ConvGeometry,
   n: number,
   top: number,
 ): void {

@@ -8,7 +8,7 @@
  */
 import { backend_util } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
-import { type Axis, outputsInside } from './geometry';
+import { type Axis, outputsInside } from './conv-geometry';
 
 export interface VolumeAttrs {
   strides: [number, number, number] | number;

@@ -25,13 +25,14 @@ export interface DeployReport {
  * A new model for inference: the BN of every pair folded into its conv (which has a bias then), and so every BN directly
  * before a conv without padding, or before a Dense. Inputs, outputs, their names and shapes, nesting and shared layers
  * stay; a conv that takes the place of a BN that was a model output takes its name. Same `predict` to float32 rounding.
- * Kernel and bias constraints and regularizers of folded convs are dropped: they were about w, not about s·w.
+ * The state of a stateful RNN starts anew. Kernel and bias constraints and regularizers of folded convs are dropped: they were about w, not about s·w.
  *
  * The source model, in whatever mode, stays as it is. The new model is not compiled; dispose it when done with it.
  * `inspectDeploy` tells what is folded and what stays.
  *
  * @param options `include`: leaves out blocks; `fuseActivation` has no effect here.
- * @throws TuneModeError `invalid-option`, `not-a-layers-model`, `model-not-built`, `model-disposed`.
+ * @throws TuneModeError `invalid-option`, `not-a-layers-model`, `model-not-built`, `model-disposed`; `unsupported` where
+ *     somebody has replaced the `call` of one of the layers.
  */
 export function toDeploy(model: LayersModel, options?: TuneOptions): LayersModel {
   const plan = checkedPlan('toDeploy', model, options);

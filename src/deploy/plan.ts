@@ -5,9 +5,10 @@
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import type { Block } from '../block';
 import { axisOf, type BatchNormLayer, classOf, type Layer, unwrapTimeDistributed } from '../internals';
-import { type Kind, kindOf } from '../kinds';
+import { channelAxisOf, type Kind, kindOf } from '../kinds';
 import type { SkippedReport } from '../report';
-import { channelAxisOf } from '../walker/check';
+import { isStock } from '../stock';
+import { EXCLUDED } from '../walker/check';
 import { type AnalysisOptions, analyse, type BlockReport } from '../walker/find';
 import type { ModelUses } from '../walker/uses';
 
@@ -41,20 +42,17 @@ export function planDeploy(model: LayersModel, options: AnalysisOptions = {}): D
     if (output !== null) plan.renamed.set(block.conv, output);
   }
   for (const { bn, path, refusal } of skipped) {
-    const found = refusal.code === 'excluded' ? 'it was excluded' : convAfter(uses, bn);
-    if (typeof found === 'string') {
-      const reason = refusal.code === 'excluded' ? refusal.reason : `${refusal.reason}; and ${found}`;
+    const foldable = refusal !== EXCLUDED && isStock(bn);
+    const found = foldable ? convAfter(uses, bn) : null;
+    if (found === null || typeof found === 'string') {
+      const reason = found === null ? refusal.reason : `${refusal.reason}; and ${found}`;
       plan.reports.kept.push({ bn: path, code: refusal.code, reason });
       continue;
     }
     const conv = unwrapTimeDistributed(found).layer;
     const report = { conv: uses.pathOf(found), bn: path, activation: null, kind: classOf(conv) };
     if (options.include !== undefined && !options.include({ ...report })) {
-      plan.reports.kept.push({
-        bn: path,
-        code: 'excluded',
-        reason: "the option 'include' returned false for this block",
-      });
+      plan.reports.kept.push({ bn: path, ...EXCLUDED });
       continue;
     }
     plan.before.set(conv, bn);
@@ -81,6 +79,7 @@ function convAfter(uses: ModelUses, bn: BatchNormLayer): Layer | string {
   const named = `'${uses.pathOf(standing)}'`;
   const { layer: conv, timeDistributed } = unwrapTimeDistributed(standing);
   const kind = kindOf(conv) as Kind | undefined;
+  if (kind !== undefined && !isStock(conv)) return `${named}, which follows, has a 'call' of its own`;
   if (kind?.before === undefined) return `what follows, ${named} (${classOf(conv)}), cannot take it in`;
   if (!kind.before.exact(conv)) return `${named}, which follows, pads with zeros that it would shift`;
   const why = kind.broken?.(conv);

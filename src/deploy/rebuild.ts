@@ -12,6 +12,7 @@ import {
   SymbolicTensor,
   sequential,
 } from '@tensorflow/tfjs-layers';
+import { TuneModeError } from '../errors';
 import {
   type Buildable,
   classOf,
@@ -22,6 +23,7 @@ import {
   nodeOf,
   unwrapTimeDistributed,
 } from '../internals';
+import { isPatched } from '../stock';
 
 export interface Changes {
   /** Layers, as they stand in the model, that hand their input on. */
@@ -64,6 +66,12 @@ export function rebuild(source: LayersModel, changes: Changes): Rebuilt {
   };
 
   const remakeLeaf = (layer: Layer, name = layer.name): Layer => {
+    if (isPatched(layer)) {
+      throw new TuneModeError(
+        'unsupported',
+        `toDeploy: someone has replaced 'call' of layer '${layer.name}', and a layer made anew would not have that. Make it a layer class of its own, or put the original back.`,
+      );
+    }
     const make = layer.constructor as unknown as serialization.SerializableConstructor<Layer> & {
       fromConfig: serialization.FromConfigMethod<Layer>;
     };
@@ -79,7 +87,10 @@ export function rebuild(source: LayersModel, changes: Changes): Rebuilt {
 
   const remakeTimeDistributed = (layer: Layer, name = layer.name): Layer => {
     const inner = remake(unwrapTimeDistributed(layer).layer);
-    return layers.timeDistributed({ layer: inner, name, trainable: layer.trainable });
+    const { batchInputShape, dtype, trainable } = layer;
+    // Only a layer that was first in a Sequential has a batchInputShape.
+    const first = batchInputShape == null ? {} : { batchInputShape, dtype };
+    return layers.timeDistributed({ layer: inner, name, trainable, ...first });
   };
 
   const rebuildSequential = (container: LayersModel): LayersModel => {

@@ -1,12 +1,12 @@
 /** The folded weights of a conv in Deploy. */
-import { add, mul, sub, type Tensor, zeros } from '@tensorflow/tfjs-core';
+import { add, mul, sub, type Tensor } from '@tensorflow/tfjs-core';
 import { weightsOf } from '../block';
 import { channelScale, fold } from '../fold';
 import type { BatchNormLayer, DenseLayer, Layer } from '../internals';
 import { type Kind, kindOf } from '../kinds';
 
 /**
- * The conv's weights, in the order of its `weights`: its kernels, then its bias.
+ * The conv's weights, in the order of its `weights`: its kernels, then its bias, which every fold gives it.
  * @param before A BN whose output the conv takes, or undefined.
  * @param after A BN that takes the conv's output, or undefined.
  */
@@ -28,5 +28,5 @@ export function foldedWeights(conv: Layer, before?: BatchNormLayer, after?: Batc
     kernels = [...kernels.slice(0, -1), folded.kernel];
     bias = folded.bias;
   }
-  return [...kernels, bias ?? zeros([0])];
+  return [...kernels, bias as Tensor];
 }

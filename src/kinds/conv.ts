@@ -1,6 +1,6 @@
 /** Conv1D [k, in, out], Conv2D [kh, kw, in, out], Conv3D [kd, kh, kw, in, out]: s on the last axis of the kernel. */
 import type { ConvLayer } from '../internals';
-import { foldBeforeConv } from './fold-before';
+import { foldBeforeProduct } from './fold-before';
 import { type ConvShape, conv2d, conv3d } from './geometries';
 import type { Kind } from './kind';
 import { asConv2d, inDataFormat } from './views';
@@ -38,7 +38,7 @@ export const conv1dKind: Kind<ConvLayer> = {
   },
   scaleShape: lastAxis,
   channelsFirst: isChannelsFirst,
-  before: { exact: isUnpadded, fold: foldBeforeConv },
+  before: { exact: isUnpadded, fold: foldBeforeProduct },
   broken: (layer) => {
     if (layer.padding === 'causal') return "tfjs-layers has no 'causal' padding";
     // conv1dWithBias brings x to channelsLast and forgets to bring y back (tfjs-layers 4.22.0).
@@ -52,7 +52,7 @@ export const conv2dKind: Kind<ConvLayer> = {
   stages: (layer) => [{ geometry: inDataFormat(conv2d(shapeOf(layer)), isChannelsFirst(layer)), kernel: layer.kernel }],
   scaleShape: lastAxis,
   channelsFirst: isChannelsFirst,
-  before: { exact: isUnpadded, fold: foldBeforeConv },
+  before: { exact: isUnpadded, fold: foldBeforeProduct },
 };
 
 export const conv3dKind: Kind<ConvLayer> = {
@@ -60,5 +60,5 @@ export const conv3dKind: Kind<ConvLayer> = {
   stages: (layer) => [{ geometry: inDataFormat(conv3d(shapeOf(layer)), isChannelsFirst(layer)), kernel: layer.kernel }],
   scaleShape: lastAxis,
   channelsFirst: isChannelsFirst,
-  before: { exact: isUnpadded, fold: foldBeforeConv },
+  before: { exact: isUnpadded, fold: foldBeforeProduct },
 };

@@ -1,7 +1,7 @@
 /** Dense, kernel [in, out], on the last axis of inputs of any rank: s on the last axis of the kernel. */
 import type { DenseLayer } from '../internals';
 import { lastAxis } from './conv';
-import { foldBeforeConv } from './fold-before';
+import { foldBeforeProduct } from './fold-before';
 import { dense } from './geometries';
 import type { Kind } from './kind';
 import { withLeadingAxesAsBatch } from './views';
@@ -11,5 +11,5 @@ export const denseKind: Kind<DenseLayer> = {
   stages: (layer) => [{ geometry: withLeadingAxesAsBatch(dense(), (rank) => rank - 1), kernel: layer.kernel }],
   scaleShape: lastAxis,
   channelsFirst: () => false,
-  before: { exact: () => true, fold: foldBeforeConv },
+  before: { exact: () => true, fold: foldBeforeProduct },
 };

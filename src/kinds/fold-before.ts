@@ -5,7 +5,7 @@
 import { mul, reshape, sum, type Tensor } from '@tensorflow/tfjs-core';
 
 /** Kernels [...spatial, in, out], Dense's [in, out] among them. */
-export function foldBeforeConv([kernel]: Tensor[], s: Tensor, t: Tensor): { kernels: Tensor[]; shift: Tensor } {
+export function foldBeforeProduct([kernel]: Tensor[], s: Tensor, t: Tensor): { kernels: Tensor[]; shift: Tensor } {
   const alongIn = kernel.shape.map((size, axis) => (axis === kernel.rank - 2 ? size : 1));
   const allButOut = kernel.shape.map((_, axis) => axis).slice(0, -1);
   return {

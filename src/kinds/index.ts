@@ -26,3 +26,8 @@ const KINDS = new Map<string, Kind<never>>(
 export function kindOf(layer: Layer): Kind | undefined {
   return KINDS.get(classOf(layer)) as Kind | undefined;
 }
+
+/** The axis, from 0, of the channels in a tensor of this rank that a layer of a known kind takes or gives. */
+export function channelAxisOf(conv: Layer, timeDistributed: boolean, rank: number): number {
+  return (kindOf(conv) as Kind).channelsFirst(conv) ? (timeDistributed ? 2 : 1) : rank - 1;
+}

@@ -12,7 +12,7 @@ import {
   type Layer,
   unwrapTimeDistributed,
 } from '../internals';
-import { type Kind, kindOf } from '../kinds';
+import { channelAxisOf, type Kind, kindOf } from '../kinds';
 import { isStock } from '../stock';
 import { isBuiltIn } from './built-in-layers';
 import type { ModelUses } from './uses';
@@ -20,7 +20,8 @@ import type { ModelUses } from './uses';
 /**
  * Why a BN was left alone.
  * - `not-after-conv`: its input does not come from a convolution (or Dense).
- * - `unknown-layer`: its input comes from a layer class that this package does not know.
+ * - `unknown-layer`: its input comes from a layer class that this package does not know, or that layer, or the BN itself,
+ *   has a `call` of its own.
  * - `conv-activation`: the conv applies an activation itself, before the BN.
  * - `conv-is-output`: the conv's output is an output of the model, or of a nested model.
  * - `conv-other-consumer`: something else consumes the conv's output too.
@@ -82,6 +83,11 @@ const notAfterConv: Check = (candidate) => {
     ? refuse('not-after-conv', `its input comes from ${named}, not from a convolution`)
     : refuse('unknown-layer', `its input comes from ${named}, a class that this package does not know`);
 };
+
+const ownCall: Check = ({ bn }) =>
+  isStock(bn)
+    ? null
+    : refuse('unknown-layer', "it is named BatchNormalization but has a 'call' of its own, which it keeps");
 
 const sharedDifferently: Check = (candidate) => {
   const { bnUses, source, conv, uses } = candidate;
@@ -151,6 +157,7 @@ const unsupportedConfig: Check = (candidate) => {
 };
 
 const CHECKS: Check[] = [
+  ownCall,
   notAfterConv,
   sharedDifferently,
   convActivation,
@@ -160,6 +167,9 @@ const CHECKS: Check[] = [
   axisMismatch,
 ];
 
+/** The option `include` returned false. */
+export const EXCLUDED: Refusal = refuse('excluded', "the option 'include' returned false for this block");
+
 /** The first reason why a BN is not paired with the layer before it, or null. */
 export function whyNot(candidate: Candidate): Refusal | null {
   for (const check of CHECKS) {
@@ -167,9 +177,4 @@ export function whyNot(candidate: Candidate): Refusal | null {
     if (refusal !== null) return refusal;
   }
   return null;
-}
-
-/** The axis, from 0, of a conv's output channels in a tensor of this rank. */
-export function channelAxisOf(conv: Layer, timeDistributed: boolean, rank: number): number {
-  return (kindOf(conv) as Kind).channelsFirst(conv) ? (timeDistributed ? 2 : 1) : rank - 1;
 }

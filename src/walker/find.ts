@@ -5,7 +5,7 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { blockActivation } from '../activations';
 import type { Block } from '../block';
 import { type BatchNormLayer, classOf, type GraphNode, type Layer, unwrapTimeDistributed } from '../internals';
-import { type Candidate, type Refusal, whyNot } from './check';
+import { type Candidate, EXCLUDED, type Refusal, whyNot } from './check';
 import { collectUses, type ModelUses } from './uses';
 
 /** A block as the report shows it. */
@@ -59,7 +59,7 @@ export function analyse(model: LayersModel, { include, fuseActivation = true }: 
         analysis.pairs.push({ bn, block, report });
         continue;
       }
-      refusal = { code: 'excluded', reason: "the option 'include' returned false for this block" };
+      refusal = EXCLUDED;
     }
     analysis.skipped.push({ bn, path, refusal });
   }

@@ -16,6 +16,7 @@ import { SymbolicTensor } from '@tensorflow/tfjs-layers';
 import { type Block, tunePass, weightsOf } from '../block';
 import { frozenBatchNorm } from '../frozen-batch-norm';
 import { axisOf, type BatchNormLayer, type Inputs, type Kwargs, type Layer, nodesOf } from '../internals';
+import { isStock, markOurCall } from '../stock';
 
 /** An undoing; run in the reverse order of the doing. */
 export type Undo = () => void;
@@ -33,22 +34,15 @@ export function isShadow(tensor: SymbolicTensor): boolean {
 /** Layers that let marked tensors pass: how many blocks want it, and the undoing. */
 const passing = new WeakMap<Layer, { count: number; undo: Undo }>();
 
-/** The calls that `installFrozen` has put into BNs. */
-const frozenCalls = new WeakSet<object>();
-
-/** Puts a BN into Eval mode: moving statistics always, never written. */
+/** Puts a BN into Eval mode: moving statistics always, never written. A BN with a `call` of its own keeps that. */
 export function installFrozen(bn: BatchNormLayer): Undo {
+  if (!isStock(bn)) return () => {};
   const call = (inputs: Inputs) => {
     const x = Array.isArray(inputs) ? inputs[0] : inputs;
     return frozenBatchNorm(x, weightsOf(bn), axisOf(bn, x.rank));
   };
-  frozenCalls.add(call);
+  markOurCall(call);
   return override(bn, 'call', call);
-}
-
-/** Whether a BN is in Eval mode by `installFrozen` (and not by a patch of the user's). */
-export function isFrozen(bn: BatchNormLayer): boolean {
-  return frozenCalls.has(bn.call);
 }
 
 /** Leads the executor past a block's conv, at every place where conv and BN (and activation) stand together. */

@@ -2,17 +2,19 @@
 import { TuneModeError } from '../errors';
 import { type GraphNode, nodeOf } from '../internals';
 import type { Mode } from '../modes';
+import { isOurCall, isStock } from '../stock';
 import type { Analysis } from './find';
-import { isFrozen, isShadow } from './install';
+import { isShadow } from './install';
 
 /**
- * - Every BN is overridden, unless in `train`.
+ * - Every BN is overridden, unless in `train` (or with a `call` of its own).
  * - In `tune` every use of a pair leads to a shadow that takes exactly the conv's inputs; nothing else leads to a shadow.
  * @throws TuneModeError `broken-invariant`, naming the layer.
  */
 export function verifyInstalled({ uses, pairs, batchNorms }: Analysis, mode: Mode): void {
   for (const bn of batchNorms) {
-    if (isFrozen(bn) !== (mode !== 'train')) fail(uses.pathOf(bn), `its call does not fit mode '${mode}'`);
+    if (isOurCall(bn.call) !== (mode !== 'train' && isStock(bn)))
+      fail(uses.pathOf(bn), `its call does not fit mode '${mode}'`);
   }
   const redirected = new Map<GraphNode, GraphNode>();
   if (mode === 'tune') {

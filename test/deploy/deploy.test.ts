@@ -173,6 +173,41 @@ const BUILD: Record<string, { model: () => tfl.LayersModel; after: number; befor
     before: 0,
     kept: 0,
   },
+  'TimeDistributed as the first layer of a Sequential': {
+    model: () =>
+      tfl.sequential({
+        layers: [
+          L.timeDistributed({ layer: L.conv2d({ filters: 3, kernelSize: 2 }), inputShape: [4, 6, 6, 2] }),
+          L.timeDistributed({ layer: bn() }),
+          L.flatten(),
+          L.dense({ units: 2 }),
+        ],
+      }),
+    after: 1,
+    before: 0,
+    kept: 0,
+  },
+  'a Sequential whose conv names the input and whose BN names the output': {
+    model: () =>
+      tfl.sequential({
+        layers: [
+          L.conv2d({ filters: 3, kernelSize: 2, inputShape: [5, 5, 2], name: 'in_conv' }),
+          bn({ name: 'out_bn' }),
+        ],
+      }),
+    after: 1,
+    before: 0,
+    kept: 0,
+  },
+  'SeparableConv2D with a depth multiplier': {
+    model: () =>
+      tfl.sequential({
+        layers: [L.separableConv2d({ filters: 3, kernelSize: 2, depthMultiplier: 2, inputShape: [5, 5, 2] }), bn()],
+      }),
+    after: 1,
+    before: 0,
+    kept: 0,
+  },
 };
 
 describe.each(Object.entries(BUILD))('toDeploy: %s', (_name, { model: build, after, before, kept }) => {
@@ -220,7 +255,9 @@ describe.each(Object.entries(BUILD))('toDeploy: %s', (_name, { model: build, aft
 });
 
 test('a deployed model saves and loads in plain tfjs, with the same predictions', async () => {
-  for (const { model: build } of Object.values(BUILD)) {
+  for (const [name, { model: build }] of Object.entries(BUILD)) {
+    // tfjs-layers 4.22.0 does not save its depthMultiplier, so that no model with one loads again, deployed or not.
+    if (name.startsWith('SeparableConv2D')) continue;
     const model = build();
     randomise(model);
     const deployed = toDeploy(model);
@@ -264,6 +301,42 @@ describe('must not', () => {
     expect(JSON.stringify(model.toJSON())).toBe(before);
     expect(model.getWeights().map((w) => Array.from(w.dataSync()))).toEqual(weights);
     expect(inspect(model).mode).toBe('tune');
+  });
+
+  test('fold a BN into a conv that computes something else than its class says', () => {
+    const custom = L.conv2d({ filters: 2, kernelSize: 3 });
+    const model = tfl.sequential({ layers: [bn({ inputShape: [6, 6, 2] }), custom] });
+    randomise(model);
+    expect(inspectDeploy(model).before).toHaveLength(1);
+    const { call } = custom;
+    custom.call = (x, kwargs) => tf.mul(call.call(custom, x, kwargs) as tf.Tensor, 2);
+    const { before, kept } = inspectDeploy(model);
+    expect(before).toHaveLength(0);
+    expect(kept[0].reason).toMatch(/'call' of its own/);
+  });
+
+  test.each(['bn', 'relu'])('lose a call that somebody has put into a layer: %s', (which) => {
+    const norm = bn({ name: 'bn' });
+    const relu = L.reLU({ name: 'relu' });
+    const model = tfl.sequential({
+      layers: [L.conv2d({ filters: 2, kernelSize: 3, inputShape: [6, 6, 2] }), norm, relu],
+    });
+    randomise(model);
+    const patched = which === 'bn' ? norm : relu;
+    patched.call = (x) => tf.mul(Array.isArray(x) ? x[0] : x, 7);
+    const [x] = inputFor(model);
+    const expected = outputs(model, x);
+    // Tune leaves the patch alone, and its numbers.
+    const report = enableTuneMode(model);
+    expect(largestDifference(expected, outputs(model, x))).toBeLessThan(1e-5);
+    expect(report.pairs).toHaveLength(which === 'bn' ? 0 : 1);
+    if (which === 'bn') expect(report.skipped[0]).toMatchObject({ code: 'unknown-layer' });
+    else expect(report.pairs[0].activation).toBeNull();
+    const alive = tf.memory().numTensors;
+    expect(() => toDeploy(model)).toThrow(expect.objectContaining({ code: 'unsupported' }));
+    expect(tf.memory().numTensors).toBe(alive);
+    setMode(model, 'train');
+    expect(largestDifference(expected, outputs(model, x))).toBe(0);
   });
 
   test('share weights with the source in a way that training shows', () => {

@@ -15,7 +15,7 @@ import {
   Transpose,
   util,
 } from '@tensorflow/tfjs-core';
-import { type ConvAttrs, type Geometry, geometryOf, outputsInside } from '../geometry';
+import { type ConvAttrs, type ConvGeometry, geometryOf, outputsInside } from '../conv-geometry';
 import { finiteness, heapOf, kernel, nativeKernel, viewAs, type WasmBackend, withAlias, zeros } from '../heap';
 import { fillGrid, fillPlanes, largestTile, type TilePlan, tapStart, tileOf } from '../tiles';
 
@@ -80,7 +80,7 @@ function pointwise(
   x: TensorInfo,
   dy: TensorInfo,
   largest: TilePlan,
-  g: Geometry,
+  g: ConvGeometry,
   backend: WasmBackend,
 ): Tensor {
   const rows = g.batch * g.h.size * g.w.size;
@@ -107,7 +107,14 @@ function addTo(sums: Float32Array, start: number, terms: Float32Array): void {
 }
 
 /** dw[i, j] += plane(i, j) · b for every tap. */
-function addTaps(dw: Tensor, planes: Tensor, b: TensorInfo, tile: TilePlan, g: Geometry, backend: WasmBackend): void {
+function addTaps(
+  dw: Tensor,
+  planes: Tensor,
+  b: TensorInfo,
+  tile: TilePlan,
+  g: ConvGeometry,
+  backend: WasmBackend,
+): void {
   const matMul = nativeKernel(BatchMatMul);
   const size = g.inChannels * g.outChannels;
   for (let i = 0; i < g.h.taps; i++) {
@@ -124,14 +131,14 @@ function addTaps(dw: Tensor, planes: Tensor, b: TensorInfo, tile: TilePlan, g: G
 }
 
 /** Whether a tap falls outside x for every output: its gradient is 0 whatever dy holds. */
-function isIdle(g: Geometry, i: number, j: number): boolean {
+function isIdle(g: ConvGeometry, i: number, j: number): boolean {
   const [top, bottom] = outputsInside(g.h, i);
   const [left, right] = outputsInside(g.w, j);
   return top === bottom || left === right;
 }
 
 /** The formula as it stands, leaving out what is outside x: NaN and ∞ come out where the cpu backend has them. */
-function exact(dw: Float32Array, x: Float32Array, dy: Float32Array, g: Geometry): void {
+function exact(dw: Float32Array, x: Float32Array, dy: Float32Array, g: ConvGeometry): void {
   const { inChannels, outChannels, h, w } = g;
   const sums = new Float64Array(dw.length);
   for (let i = 0; i < h.taps; i++) {

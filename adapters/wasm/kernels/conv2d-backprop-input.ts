@@ -16,7 +16,7 @@ import {
   type TensorInfo,
   util,
 } from '@tensorflow/tfjs-core';
-import { type ConvAttrs, type Geometry, geometryOf } from '../geometry';
+import { type ConvAttrs, type ConvGeometry, geometryOf } from '../conv-geometry';
 import { finiteness, heapOf, kernel, runKernel, type WasmBackend, withoutTemporaries, zeros } from '../heap';
 import { isWhole, type Phase, phasesOf, scatterPhase } from '../phases';
 
@@ -53,7 +53,7 @@ export function conv2dBackpropInput(native: KernelFunc): KernelFunc {
 }
 
 /** The forward convolution that gives the rows and columns of one phase. */
-function phaseOf(dy: TensorInfo, w: TensorInfo, backend: WasmBackend, g: Geometry, p: Phase, q: Phase): Tensor {
+function phaseOf(dy: TensorInfo, w: TensorInfo, backend: WasmBackend, g: ConvGeometry, p: Phase, q: Phase): Tensor {
   const x = dy;
   const filter = phaseFilter(w, backend, g, p.taps, q.taps);
   const pad = [
@@ -68,7 +68,7 @@ function phaseOf(dy: TensorInfo, w: TensorInfo, backend: WasmBackend, g: Geometr
 }
 
 /** [taps, taps, out, in]: w at the phase's taps, each matrix transposed. */
-function phaseFilter(w: TensorInfo, backend: WasmBackend, g: Geometry, rows: number[], columns: number[]): Tensor {
+function phaseFilter(w: TensorInfo, backend: WasmBackend, g: ConvGeometry, rows: number[], columns: number[]): Tensor {
   const { inChannels, outChannels } = g;
   const filter = zeros([rows.length, columns.length, outChannels, inChannels]);
   const from = heapOf(backend, w);

@@ -9,7 +9,7 @@
  * precision. Padding is left out, not multiplied.
  */
 import type { DepthwiseConv2dNativeBackpropFilterAttrs, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
-import { type ConvAttrs, type Geometry, geometryOf, outputsInside } from '../geometry';
+import { type ConvAttrs, type ConvGeometry, geometryOf, outputsInside } from '../conv-geometry';
 import { heapOf, kernel, zeros } from '../heap';
 
 interface Inputs {
@@ -45,7 +45,7 @@ function addRow(
   sums: Float64Array,
   x: Float32Array,
   dy: Float32Array,
-  g: Geometry,
+  g: ConvGeometry,
   tapRow: number,
   xRow: number,
   dyRow: number,
@@ -74,7 +74,7 @@ function addThreeTaps(
   sums: Float64Array,
   x: Float32Array,
   dy: Float32Array,
-  g: Geometry,
+  g: ConvGeometry,
   tapRow: number,
   xRow: number,
   dyRow: number,
@@ -112,7 +112,7 @@ function addTap(
   sums: Float64Array,
   x: Float32Array,
   dy: Float32Array,
-  g: Geometry,
+  g: ConvGeometry,
   tapRow: number,
   xRow: number,
   dyRow: number,

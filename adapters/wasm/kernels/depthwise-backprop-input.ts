@@ -17,7 +17,7 @@ import {
   type TensorInfo,
   util,
 } from '@tensorflow/tfjs-core';
-import { type Axis, type ConvAttrs, type Geometry, geometryOf, outputsInside } from '../geometry';
+import { type Axis, type ConvAttrs, type ConvGeometry, geometryOf, outputsInside } from '../conv-geometry';
 import {
   finiteness,
   heapOf,
@@ -92,7 +92,7 @@ function withZeros(axis: Axis): Axis {
 }
 
 /** [n, h′, w′, c] → [n, h′·s, w′·s, c], each pixel followed by s − 1 zeros both ways: one padding of the right view. */
-function insertZeros(dy: TensorInfo, g: Geometry): TensorInfo {
+function insertZeros(dy: TensorInfo, g: ConvGeometry): TensorInfo {
   const [images, rows, columns, channels] = dy.shape;
   const x = viewAs(dy, [images * rows, 1, columns, channels]);
   const paddings = [
@@ -106,7 +106,7 @@ function insertZeros(dy: TensorInfo, g: Geometry): TensorInfo {
 }
 
 /** [kh, kw, in · m, 1]: w with its taps in reverse order. */
-function reversedFilter(w: TensorInfo, backend: WasmBackend, g: Geometry): Tensor {
+function reversedFilter(w: TensorInfo, backend: WasmBackend, g: ConvGeometry): Tensor {
   const { outChannels } = g;
   const taps = g.h.taps * g.w.taps;
   const filter = zeros([g.h.taps, g.w.taps, outChannels, 1]);
@@ -119,7 +119,7 @@ function reversedFilter(w: TensorInfo, backend: WasmBackend, g: Geometry): Tenso
 }
 
 /** The formula as it stands, leaving padding out: for filters that hold NaN or ∞, and for a single tap. */
-function tapByTap(dy: TensorInfo, filter: TensorInfo, backend: WasmBackend, g: Geometry, shape: number[]): Tensor {
+function tapByTap(dy: TensorInfo, filter: TensorInfo, backend: WasmBackend, g: ConvGeometry, shape: number[]): Tensor {
   const dx = zeros(shape);
   const from = heapOf(backend, dy);
   const w = heapOf(backend, filter);

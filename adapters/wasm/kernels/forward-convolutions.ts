@@ -20,7 +20,7 @@ import {
   type TensorInfo,
   util,
 } from '@tensorflow/tfjs-core';
-import { type ConvAttrs, refuseChannelsFirst } from '../geometry';
+import { type ConvAttrs, refuseChannelsFirst } from '../conv-geometry';
 import { kernel, runKernel, zeros } from '../heap';
 
 interface Inputs {

@@ -18,7 +18,7 @@ export interface Axis {
   before: number;
 }
 
-export interface Geometry {
+export interface ConvGeometry {
   batch: number;
   inChannels: number;
   outChannels: number;
@@ -48,7 +48,7 @@ export function geometryOf(
   filterShape: number[],
   dyShape: number[],
   attrs: ConvAttrs,
-): Geometry {
+): ConvGeometry {
   refuseChannelsFirst(kernelName, attrs.dataFormat);
   const dilations = [attrs.dilations ?? 1].flat();
   if (dilations.some((rate) => rate !== 1)) {
