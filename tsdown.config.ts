@@ -12,5 +12,12 @@ const library = { index: 'src/index.ts', node: 'adapters/node/index.ts' };
 
 export default defineConfig([
   { ...shared, entry: { ...library, cli: 'cli/main.ts' }, format: ['esm'], dts: true },
-  { ...shared, entry: library, format: ['cjs'], dts: true },
+  {
+    ...shared,
+    entry: library,
+    format: ['cjs'],
+    dts: true,
+    // The helpers of the CommonJS format in a chunk of their own: in an entry they would be exported to the user.
+    outputOptions: { advancedChunks: { groups: [{ name: 'runtime', test: /rolldown[:/\\]runtime/ }] } },
+  },
 ]);

@@ -4,8 +4,8 @@
  *
  *   npx tsx examples/fine-tune-folder.ts <model> <pictures> <out> <features> [epochs]
  *
- * `<features>` is the layer to put the new head on, such as `conv_pw_13_relu` in MobileNet v1 (`tfjs-tune-mode inspect`
- * lists layers). `<pictures>` holds `train/<class>/*.jpg` and `val/<class>/*.jpg`, or just `<class>/*.jpg`.
+ * `<features>` is the top-level layer to put the new head on, such as `conv_pw_13_relu` in MobileNet v1; the model takes
+ * pictures. `<pictures>` holds `train/<class>/*.jpg` and `val/<class>/*.jpg`, or just `<class>/*.jpg`.
  */
 import { train } from '@tensorflow/tfjs-core';
 import { layers, loadLayersModel, model as makeModel, type SymbolicTensor } from '@tensorflow/tfjs-layers';
@@ -13,8 +13,10 @@ import { enableTuneMode, toDeploy } from 'tfjs-tune-mode';
 import { fileIO, loadPictureFolder, useBestBackend } from 'tfjs-tune-mode/node';
 
 const [modelPath, folder, out, featuresLayer, epochs = '4'] = process.argv.slice(2);
-if (featuresLayer === undefined)
-  throw new Error('usage: fine-tune-folder.ts <model> <pictures> <out> <features> [epochs]');
+if (featuresLayer === undefined || !(Number(epochs) >= 1)) {
+  console.error('usage: fine-tune-folder.ts <model> <pictures> <out> <features> [epochs]');
+  process.exit(2);
+}
 
 console.log(await useBestBackend());
 const pretrained = await loadLayersModel(fileIO(modelPath));

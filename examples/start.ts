@@ -106,12 +106,17 @@ async function fineTune(
       xs.dispose();
       ys.dispose();
     }
-    process.stderr.write(`\r${mode}: epoch ${epoch + 1} of ${EPOCHS}, ${pairs.length} ConvBN blocks `);
+    progress(`${mode}: epoch ${epoch + 1} of ${EPOCHS}, ${pairs.length} ConvBN blocks`);
   }
-  process.stderr.write('\r\x1b[K');
+  progress('');
   const [, accuracy] = (await model.evaluateDataset(val as never, {})) as { dataSync(): ArrayLike<number> }[];
   times.sort((a, b) => a - b);
   return { accuracy: accuracy.dataSync()[0], msPerStep: times[times.length >> 1], peakBytes, model };
+}
+
+/** One line that is written over, on a terminal; nothing in a pipe. */
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 }
 
 await main(process.argv[2] ?? 'out');

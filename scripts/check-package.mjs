@@ -132,6 +132,19 @@ await check('imports from CommonJS', () => {
   expect(run('node', ['cjs.cjs'], work), expected);
 });
 
+await check('exports the same names to ESM and CommonJS', () => {
+  const script = `
+    const names = (m) => Object.keys(m).filter((n) => n !== 'default' && n !== 'module.exports').sort().join();
+    (async () => {
+      for (const entry of ['tfjs-tune-mode', 'tfjs-tune-mode/node']) {
+        const [cjs, esm] = [names(require(entry)), names(await import(entry))];
+        if (cjs !== esm) throw new Error(entry + ': ' + cjs + ' against ' + esm);
+      }
+    })();`;
+  fs.writeFileSync(path.join(work, 'names.cjs'), script);
+  run('node', ['names.cjs'], work);
+});
+
 for (const [kind, file] of [
   ['ESM', 'typed.mts'],
   ['CommonJS', 'typed.cts'],

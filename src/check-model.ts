@@ -11,12 +11,14 @@ export function checkModel(where: string, model: LayersModel): void {
   if (found === null || typeof found !== 'object') {
     throw new TuneModeError(
       'not-a-layers-model',
-      `${where}: expected a tfjs-layers LayersModel, found ${found === null ? 'null' : typeof found}.`,
+      `${where}: expected a tfjs-layers LayersModel, found ${found === null ? 'null' : typeof found}.${
+        typeof found === 'string' ? ' Load it first: await tf.loadLayersModel(…).' : ''
+      }`,
     );
   }
   if (!isModel(model as unknown as Layer)) {
     const isPromise = typeof (found as Promise<unknown>).then === 'function';
-    const isGraph = 'executeAsync' in found;
+    const isGraph = ['executeAsync', 'executor', 'modelUrl'].some((name) => name in found);
     const hint = isPromise
       ? "a Promise: write 'await tf.loadLayersModel(…)'"
       : isGraph

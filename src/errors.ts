@@ -46,7 +46,7 @@ export class TuneModeError extends Error {
 export function checkOptionNames(where: string, options: object | undefined, valid: readonly string[]): void {
   if (options === undefined) return;
   if (options === null || typeof options !== 'object') {
-    throw new TuneModeError('invalid-option', `${where}: options must be an object, found ${String(options)}.`);
+    throw new TuneModeError('invalid-option', `${where}: options must be an object, found ${JSON.stringify(options)}.`);
   }
   const unknown = Object.keys(options).filter((name) => !valid.includes(name));
   if (unknown.length > 0) {

@@ -50,7 +50,7 @@ const modeWithoutBatchNorm = new WeakMap<LayersModel, Mode>();
  * @throws TuneModeError as `setMode`.
  */
 export function enableTuneMode(model: LayersModel, options?: TuneOptions): TuneReport {
-  return setMode(model, 'tune', options);
+  return switchMode('enableTuneMode', model, 'tune', options);
 }
 
 /**
@@ -71,19 +71,7 @@ export function setMode(model: LayersModel, mode: Mode, options?: TuneOptions): 
       `Mode ${JSON.stringify(mode)} does not exist. Use 'train', 'eval' or 'tune'.`,
     );
   }
-  const analysis = analyseChecked('setMode', model, options);
-  const before = analysis.batchNorms.map((bn): [BatchNormLayer, Installed | undefined] => [bn, installed.get(bn)]);
-  try {
-    for (const bn of analysis.batchNorms) switchTo(bn, mode, mode === 'tune' ? blockOf(analysis, bn) : null);
-    verifyInstalled(analysis, mode);
-  } catch (error) {
-    for (const [bn, was] of before) switchTo(bn, was?.mode ?? 'train', was?.block ?? null);
-    throw error;
-  } finally {
-    forgetSortedGraphs();
-  }
-  if (analysis.batchNorms.length === 0) modeWithoutBatchNorm.set(model, mode);
-  return makeReport(mode, analysis);
+  return switchMode('setMode', model, mode, options);
 }
 
 /**
@@ -108,6 +96,22 @@ function modeOf(model: LayersModel, { batchNorms }: Analysis): Mode {
   if (batchNorms.length === 0) return modeWithoutBatchNorm.get(model) ?? 'train';
   const modes = new Set(batchNorms.map((bn) => installed.get(bn)?.mode ?? 'train'));
   return modes.has('tune') ? 'tune' : modes.has('eval') ? 'eval' : 'train';
+}
+
+function switchMode(where: string, model: LayersModel, mode: Mode, options?: TuneOptions): TuneReport {
+  const analysis = analyseChecked(where, model, options);
+  const before = analysis.batchNorms.map((bn): [BatchNormLayer, Installed | undefined] => [bn, installed.get(bn)]);
+  try {
+    for (const bn of analysis.batchNorms) switchTo(bn, mode, mode === 'tune' ? blockOf(analysis, bn) : null);
+    verifyInstalled(analysis, mode);
+  } catch (error) {
+    for (const [bn, was] of before) switchTo(bn, was?.mode ?? 'train', was?.block ?? null);
+    throw error;
+  } finally {
+    forgetSortedGraphs();
+  }
+  if (analysis.batchNorms.length === 0) modeWithoutBatchNorm.set(model, mode);
+  return makeReport(mode, analysis);
 }
 
 function switchTo(bn: BatchNormLayer, mode: Mode, block: Block | null): void {

@@ -32,6 +32,15 @@ export async function readModel(place: string): Promise<io.ModelArtifacts> {
   }
 }
 
+/**
+ * Reads model.json alone, and none of the files that it names.
+ * @throws TuneModeError `not-found`, `invalid-model-file`.
+ */
+export async function readModelJson(place: string): Promise<io.ModelJSON> {
+  const file = await findModelJson(place);
+  return parseModelJson(await fs.readFile(file, 'utf8'), file);
+}
+
 async function findModelJson(place: string): Promise<string> {
   const file = await modelJsonOf(place);
   const found = await statOrUndefined(file);
@@ -58,6 +67,7 @@ async function findModelJson(place: string): Promise<string> {
 /** @throws TuneModeError `invalid-model-file` with line and column where the text is no JSON. */
 export function parseModelJson(text: string, file: string): io.ModelJSON {
   let json: io.ModelJSON;
+  if (text.trim() === '') throw new TuneModeError('invalid-model-file', `'${file}' is empty.`);
   try {
     json = JSON.parse(text.replace(/^\uFEFF/, '')); // some editors put a byte order mark first
   } catch (error) {

@@ -28,7 +28,15 @@ export async function writeModel(place: string, artifacts: io.ModelArtifacts): P
   const shards = cutIntoShards(checkedWeights(artifacts));
   const file = await modelJsonOf(place);
   const folder = path.dirname(file);
-  const firstMade = await fs.mkdir(folder, { recursive: true });
+  const firstMade = await fs.mkdir(folder, { recursive: true }).catch((error) => {
+    throw new TuneModeError(
+      'unsupported',
+      `The folder '${folder}' cannot be made (${error.code ?? error.message}). Nothing was saved.`,
+      {
+        cause: error,
+      },
+    );
+  });
   const written: string[] = []; // temporary files, to be removed on failure
   const placed: string[] = []; // new shards, likewise
   try {

@@ -1,8 +1,7 @@
 /** `tfjs-tune-mode inspect <model>`: what Tune mode would pair in a saved layers model, and what Deploy would fold. */
 import { enableProdMode, ready, setBackend } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
-import { loadLayersModel } from '@tensorflow/tfjs-layers';
-import { fileIO } from '../../adapters/node/file-io';
+import { loadTopology } from '../../adapters/node/model-topology';
 import { inspect, inspectDeploy } from '../../src';
 import type { Command } from '../command';
 
@@ -17,7 +16,7 @@ export const inspectCommand: Command = {
     enableProdMode();
     await setBackend('cpu');
     await ready();
-    const model = await loadLayersModel(fileIO(path));
+    const model = await loadTopology(path);
     const report = inspect(model);
     const deploy = inspectDeploy(model);
     if (values.json === true) {

@@ -9,7 +9,7 @@ import { channelAxisOf, type Kind, kindOf } from '../kinds';
 import type { SkippedReport } from '../report';
 import { isStock } from '../stock';
 import { EXCLUDED } from '../walker/check';
-import { type AnalysisOptions, analyse, type BlockReport } from '../walker/find';
+import { type AnalysisOptions, analyse, type BlockReport, isIncluded } from '../walker/find';
 import type { ModelUses } from '../walker/uses';
 
 export interface DeployPlan {
@@ -51,7 +51,7 @@ export function planDeploy(model: LayersModel, options: AnalysisOptions = {}): D
     }
     const conv = unwrapTimeDistributed(found).layer;
     const report = { conv: uses.pathOf(found), bn: path, activation: null, kind: classOf(conv) };
-    if (options.include !== undefined && !options.include({ ...report })) {
+    if (!isIncluded(report, options.include)) {
       plan.reports.kept.push({ bn: path, ...EXCLUDED });
       continue;
     }

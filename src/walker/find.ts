@@ -4,6 +4,7 @@
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { blockActivation } from '../activations';
 import type { Block } from '../block';
+import { TuneModeError } from '../errors';
 import { type BatchNormLayer, classOf, type GraphNode, type Layer, unwrapTimeDistributed } from '../internals';
 import { type Candidate, EXCLUDED, type Refusal, whyNot } from './check';
 import { collectUses, type ModelUses } from './uses';
@@ -55,7 +56,7 @@ export function analyse(model: LayersModel, { include, fuseActivation = true }: 
         activation: activation === null ? null : uses.pathOf(activation),
         kind: classOf(candidate.conv),
       };
-      if (include === undefined || include({ ...report })) {
+      if (isIncluded(report, include)) {
         analysis.pairs.push({ bn, block, report });
         continue;
       }
@@ -64,6 +65,20 @@ export function analyse(model: LayersModel, { include, fuseActivation = true }: 
     analysis.skipped.push({ bn, path, refusal });
   }
   return analysis;
+}
+
+/**
+ * What the option `include` says of a block; true without it.
+ * @throws TuneModeError `invalid-option` for an answer that is neither true nor false, such as a promise.
+ */
+export function isIncluded(report: BlockReport, include: AnalysisOptions['include']): boolean {
+  if (include === undefined) return true;
+  const answer: unknown = include({ ...report });
+  if (typeof answer === 'boolean') return answer;
+  throw new TuneModeError(
+    'invalid-option',
+    `'include' must return true or false, found ${answer instanceof Promise ? 'a Promise' : String(answer)} for '${report.bn}'.`,
+  );
 }
 
 function batchNormsOf(uses: ModelUses): Set<BatchNormLayer> {

@@ -8,6 +8,7 @@ import { layers, sequential } from '@tensorflow/tfjs-layers';
 import { fileIO } from '../../adapters/node/file-io';
 import { runCli } from '../../cli/run';
 import { version } from '../../package.json';
+import { describeShared, sharedDir } from '../helpers/shared';
 
 let folder: string;
 let model: string;
@@ -27,6 +28,17 @@ beforeAll(async () => {
   });
   await net.save(fileIO(model));
   await fs.writeFile(path.join(folder, 'broken.json'), '{ "modelTopology": ');
+  await fs.writeFile(path.join(folder, 'empty.json'), '');
+  await fs.writeFile(
+    path.join(folder, 'graph.json'),
+    '{ "modelTopology": { "node": [], "library": {} }, "format": "graph-model" }',
+  );
+  const layer = { class_name: 'SomebodysOwn', name: 'own', config: { name: 'own', batch_input_shape: [null, 3] } };
+  const unknown = { model_config: { class_name: 'Sequential', config: { name: 'net', layers: [layer] } } };
+  await fs.writeFile(path.join(folder, 'unknown.json'), JSON.stringify({ modelTopology: unknown }));
+  // A model whose weights are not there: its structure can be looked at all the same.
+  await fs.mkdir(path.join(folder, 'structure'));
+  await fs.copyFile(path.join(model, 'model.json'), path.join(folder, 'structure', 'model.json'));
 });
 
 afterAll(() => fs.rm(folder, { recursive: true }));
@@ -67,6 +79,10 @@ test.each<[argv: string[], code: number, out: RegExp, err: RegExp]>([
   [['inspect', 'FOLDER/nothing-here'], 1, /^$/, /^error: .*nothing-here/],
   [['inspect', 'FOLDER'], 1, /^$/, /^error: .*model\.json/],
   [['inspect', 'FOLDER/broken.json'], 1, /^$/, /^error: .*broken\.json/],
+  [['inspect', 'FOLDER/empty.json'], 1, /^$/, /^error: .*empty\.json' is empty/],
+  [['inspect', 'FOLDER/graph.json'], 1, /^$/, /^error: .*is a GraphModel/],
+  [['inspect', 'FOLDER/unknown.json'], 1, /^$/, /^error: tfjs-layers cannot build .*SomebodysOwn/],
+  [['inspect', 'FOLDER/structure'], 0, /1 of 2/, /^$/],
 ])('%j exits with %i', async (argv, code, out, err) => {
   const alive = tf.memory().numTensors;
   const result = await run(...argv);
@@ -80,6 +96,20 @@ test.each<[argv: string[], code: number, out: RegExp, err: RegExp]>([
 
 test('--version prints the version of the package', async () => {
   expect((await run('--version')).out.trim()).toBe(version);
+});
+
+describeShared('inspect on real files that are no layers models of Keras 2', () => {
+  test.each([
+    ['graph_handtrack_ssd320fpnlite_mobilenetv2_uint8', /is a GraphModel/],
+    ['topology_only/coco_ssd_mobilenet_v1', /is a GraphModel/],
+    ['layers_catmood_mobilenetv2_keras3', /export of Keras 3/],
+  ])('%s is refused in one readable line', async (name, message) => {
+    const { code, err } = await run('inspect', path.join(sharedDir as string, 'models', name));
+    expect(code).toBe(1);
+    expect(err).toMatch(message);
+    expect(err.length).toBeLessThan(600);
+    expect(err.trim().split('\n')).toHaveLength(1);
+  });
 });
 
 test('inspect --json prints one JSON object and nothing else', async () => {

@@ -160,7 +160,7 @@ const BAD_OPTIONS: [string, unknown, RegExp][] = [
   ['null', null, /options must be an object, found null/],
   ['true', true, /options must be an object, found true/],
   ['a function', () => true, /options must be an object/],
-  ['a mode', 'tune', /options must be an object, found tune/],
+  ['a mode', 'tune', /options must be an object, found "tune"/],
 ];
 
 describe.each(BAD_OPTIONS)('options that are %s', (_name, options, message) => {
@@ -325,4 +325,28 @@ test('a model made by another copy of tfjs-layers is refused by name', () => {
   const error = refusalOf(() => enableTuneMode(other!.model({ inputs: x, outputs: y })));
   expect(error.code).toBe('not-a-layers-model');
   expect(error.message).toMatch(/another copy of @tensorflow\/tfjs-layers.*npm ls/);
+});
+
+describe('what the caller is told', () => {
+  test('enableTuneMode is named by its own name', () => {
+    expect(() => enableTuneMode(undefined as never)).toThrow(/^enableTuneMode: expected a tfjs-layers LayersModel/);
+    expect(() => enableTuneMode('model.json' as never)).toThrow(/found string. Load it first/);
+  });
+
+  test.each([
+    ['a promise', async () => false],
+    ['undefined', () => undefined],
+    ['0', () => 0],
+  ])("an 'include' that answers with %s is refused, and changes nothing", (_what, include) => {
+    const model = tfl.sequential({
+      layers: [
+        tfl.layers.conv2d({ filters: 2, kernelSize: 1, inputShape: [2, 2, 1] }),
+        tfl.layers.batchNormalization(),
+      ],
+    });
+    expect(() => enableTuneMode(model, { include: include as never })).toThrow(
+      expect.objectContaining({ code: 'invalid-option', message: expect.stringContaining("'include' must return") }),
+    );
+    expect(getMode(model)).toBe('train');
+  });
 });
