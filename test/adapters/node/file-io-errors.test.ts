@@ -27,12 +27,7 @@ describe('loading must refuse', () => {
       'invalid-model-file',
       /is neither a folder nor a \.json file/,
     ],
-    [
-      'an empty file',
-      () => writeFiles(at('m'), { 'model.json': '' }),
-      'invalid-model-file',
-      /is empty/,
-    ],
+    ['an empty file', () => writeFiles(at('m'), { 'model.json': '' }), 'invalid-model-file', /is empty/],
     [
       'broken JSON',
       () => writeFiles(at('m'), { 'model.json': '{\n  "modelTopology": {},\n  oops\n}' }),
