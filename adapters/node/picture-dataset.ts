@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
+import { shuffled } from '../../src/random';
 import type { Picture } from './picture-files';
 import type { ResolvedOptions } from './picture-options';
 import { readPictureInto } from './read-picture';
-import { shuffled } from './shuffle';
 import type { SkipLog } from './skip-log';
 
 /** One batch. Whoever takes it disposes `xs` and `ys`; `fitDataset` and `evaluateDataset` do so themselves. */

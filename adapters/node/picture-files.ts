@@ -2,7 +2,7 @@ import type { Dirent } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { TuneModeError } from '../../src/errors';
-import { shuffled } from './shuffle';
+import { shuffled } from '../../src/random';
 
 /** A picture's file and its class, as an index into the class names. */
 export interface Picture {

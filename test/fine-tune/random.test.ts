@@ -1,4 +1,4 @@
-import { seededRandom, shuffled } from '../../../adapters/node/shuffle';
+import { seededRandom, shuffled } from '../../src/random';
 
 const draw = (key: string, count: number) => {
   const random = seededRandom(key);
