@@ -4,6 +4,7 @@ import {
   clipByValue,
   gather,
   image,
+  mirrorPad,
   mul,
   sub,
   sum,
@@ -43,32 +44,71 @@ export function fromTensors(
         const draw = (index: number) => drawAugmentation(`${seed}:augment:${epoch}:${index}`);
         yield tidy(() => {
           const rows = tensor1d(chosen, 'int32');
-          return { xs: augment ? augmented(xs, chosen, chosen.map(draw), range) : gather(xs, rows), ys: gather(ys, rows) };
+          return {
+            xs: augment ? augmented(xs, chosen, chosen.map(draw), range) : gather(xs, rows),
+            ys: gather(ys, rows),
+          };
         }) as Batch;
       }
     },
   };
 }
 
-/** The chosen pictures, each changed in its own way. */
-function augmented(all: Tensor4D, chosen: number[], changes: Augmentation[], [black, white]: readonly [number, number]) {
+/** How far a picture is shifted at most, as a share of its side. */
+const MAX_SHIFT = 0.125;
+
+/**
+ * The chosen pictures, each changed in its own way. They are shifted by whole pixels, with mirrored edges, not zoomed:
+ * a picture that is enlarged from its final size is blurred, and a net trained on blurred pictures does worse on sharp
+ * ones (measured: 73 % instead of 89 % on 153 pictures of ants and bees).
+ */
+function augmented(
+  all: Tensor4D,
+  chosen: number[],
+  changes: Augmentation[],
+  [black, white]: readonly [number, number],
+) {
   const [, height, width, channels] = all.shape;
-  // A box whose left side is right of its right side gives the mirror image.
-  const boxes = changes.map(({ flip, zoom, x, y }) => {
-    const left = x * (1 - 1 / zoom);
-    const top = y * (1 - 1 / zoom);
-    const [x1, x2] = flip ? [left + 1 / zoom, left] : [left, left + 1 / zoom];
-    return [top, x1, top + 1 / zoom, x2];
+  const reachY = Math.floor(height * MAX_SHIFT);
+  const reachX = Math.floor(width * MAX_SHIFT);
+  const padding: [number, number][] = [
+    [0, 0],
+    [reachY, reachY],
+    [reachX, reachX],
+    [0, 0],
+  ];
+  const padded = mirrorPad(gather(all, tensor1d(chosen, 'int32')), padding, 'reflect');
+  // Boxes are given from the centre of the first pixel to that of the last one; whole pixels are taken over unchanged.
+  const lastY = Math.max(1, height + 2 * reachY - 1);
+  const lastX = Math.max(1, width + 2 * reachX - 1);
+  const boxes = changes.map(({ flip, x, y }) => {
+    const top = Math.round(y * 2 * reachY);
+    const left = Math.round(x * 2 * reachX);
+    const [x1, x2] = flip ? [left + width - 1, left] : [left, left + width - 1]; // from right to left: mirrored
+    return [top / lastY, x1 / lastX, (top + height - 1) / lastY, x2 / lastX];
   });
+  const own = Array.from(chosen.keys());
+  let pictures = image.cropAndResize(padded, tensor2d(boxes), tensor1d(own, 'int32'), [height, width]);
   const perPicture = (of: (change: Augmentation) => number) => tensor4d(changes.map(of), [changes.length, 1, 1, 1]);
-  let pictures = image.cropAndResize(all, tensor2d(boxes), tensor1d(chosen, 'int32'), [height, width]);
   if (channels === 3) {
     const luminance = tensor4d([0.299, 0.587, 0.114], [1, 1, 1, 3]);
     const grey = sum(mul(pictures, luminance), 3, true);
-    pictures = add(grey, mul(sub(pictures, grey), perPicture(({ saturation }) => saturation)));
+    pictures = add(
+      grey,
+      mul(
+        sub(pictures, grey),
+        perPicture(({ saturation }) => saturation),
+      ),
+    );
   }
   const middle = (black + white) / 2;
-  const contrasted = mul(sub(pictures, middle), perPicture(({ contrast }) => contrast));
-  const lit = add(contrasted, perPicture(({ brightness }) => middle + brightness * (white - black)));
+  const contrasted = mul(
+    sub(pictures, middle),
+    perPicture(({ contrast }) => contrast),
+  );
+  const lit = add(
+    contrasted,
+    perPicture(({ brightness }) => middle + brightness * (white - black)),
+  );
   return clipByValue(lit, black, white) as Tensor4D;
 }
