@@ -1,0 +1,33 @@
+/** Whether the active backend can train a model, found out before any work is done. */
+import { getBackend, mean, type Scalar, type Tensor, tidy, variableGrads, zeros } from '@tensorflow/tfjs-core';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { TuneModeError } from '../errors';
+import type { LayerVariable } from '../internals';
+import { restoreSnapshot, takeSnapshot } from './weights';
+
+/**
+ * One forward and backward pass on an empty picture; nothing is kept of it.
+ * @throws TuneModeError `unsupported` with what tfjs said, such as a gradient kernel that the backend lacks.
+ */
+export async function checkTrainable(model: LayersModel): Promise<void> {
+  const [, ...shape] = model.inputs[0].shape as number[];
+  const variables = (model.trainableWeights as unknown as LayerVariable[]).map((weight) => weight.read());
+  const before = await takeSnapshot(model);
+  try {
+    tidy(() => {
+      const picture = zeros([1, ...shape]);
+      variableGrads(() => mean(model.apply(picture, { training: true }) as Tensor) as Scalar, variables);
+    });
+  } catch (error) {
+    const [message] = (error instanceof Error ? error.message : String(error)).split('\n');
+    throw new TuneModeError(
+      'unsupported',
+      `The model '${model.name}' cannot be trained on the backend '${getBackend()}': ${message} ` +
+        'In Node call useBestBackend() first, in a page use webgl.',
+      { cause: error },
+    );
+  } finally {
+    // In Train mode the pass above has moved the statistics of every BatchNorm.
+    restoreSnapshot(model, before);
+  }
+}

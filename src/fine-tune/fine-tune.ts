@@ -1,0 +1,437 @@
+/** From a pretrained model and pictures to a tuned model: the head first, then the whole net in Tune mode. */
+import { dispose, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { checkModel } from '../check-model';
+import { TuneModeError } from '../errors';
+import { setMode } from '../modes';
+import type { TuneReport } from '../report';
+import { checkTrainable } from './check-trainable';
+import { type Checkpoint, loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint';
+import type { BatchSource } from './data';
+import { type SeededDropout, seedDropout } from './dropout';
+import { type Evaluation, evaluate } from './evaluate';
+import { checkKeptHead, withNewHead } from './head';
+import type { Ending, EpochRecord, RatePoint } from './history';
+import { withInputShape } from './input-size';
+import { disposeOptimizer, makeOptimizer, readOptimizer, setLearningRate, writeOptimizer } from './optimizer';
+import { type FineTuneOptions, type Progress, type ResolvedFineTuneOptions, resolveFineTuneOptions } from './options';
+import { findLearningRate } from './range-test';
+import { learningRateAt } from './schedule';
+import { compile, NO_STEPS, trainStep, weigh } from './steps';
+import { fromTensors, type TensorData } from './tensor-source';
+import { computeFeatures, trainHead } from './train-head';
+import { unfreeze } from './unfreeze';
+import { restoreSnapshot, type Snapshot, takeSnapshot } from './weights';
+
+/** What to train on; what `loadPictureFolder` gives is one. */
+export interface FineTuneData {
+  /** Their order is that of the labels. */
+  classNames: readonly string[];
+  train: BatchSource | TensorData;
+  /** Chooses the best epoch; not trained on. */
+  val: BatchSource | TensorData;
+}
+
+export interface FineTuneResult {
+  /** Pictures → class probabilities, with the best epoch's weights, in the mode it was trained in. */
+  model: LayersModel;
+  /** One sentence: where the net was cut, and what head it has. */
+  head: string;
+  /** Epoch 0 is the head alone. */
+  history: EpochRecord[];
+  /** The epoch whose weights the model has: the most accurate one, of equals the one with the lowest loss. */
+  bestEpoch: number;
+  ending: Ending;
+  /** After `diverged`: a rate that is worth a try. */
+  advisedLearningRate?: number;
+  learningRate: number;
+  /** null where the rate was given. */
+  rateTest: RatePoint[] | null;
+  /** The validation pictures with the best epoch's weights; null where the run was interrupted before. */
+  validation: Evaluation | null;
+  blocks: TuneReport;
+  /** Seconds for the features and the head. */
+  headSeconds: number;
+  /** What a training step needs above what was alive before, in bytes of tensors; null where no step was taken. */
+  peakBytes: number | null;
+}
+
+/** Thrown inside to leave a phase when the signal says so; never leaves `fineTune`. */
+class Interrupted extends Error {}
+
+/** A checkpoint is also written within an epoch that takes longer than this. */
+const CHECKPOINT_EVERY_MS = 120_000;
+
+/**
+ * Fine-tunes an image classifier on few pictures, with defaults that need no tuning: a new head is trained on the frozen
+ * net's features; then all layers train in Tune mode with a warm-up and a cosine schedule, label smoothing and changed
+ * pictures; the best epoch is kept, so that the result is never worse on `val` than the head alone.
+ *
+ * ```ts
+ * const pictures = await loadPictureFolder('flowers', { batchSize: 16 });
+ * const { model, history } = await fineTune(pretrained, pictures, { epochs: 10 });
+ * ```
+ *
+ * The layers of `model` below the head are **the ones of the given model** (a copy only where the pictures have another
+ * size than its input): their weights change. After an error they are as they were.
+ *
+ * @param source one input [batch, height, width, channels], one output.
+ * @throws TuneModeError `invalid-option`; `not-a-layers-model`, `model-not-built`, `model-disposed`; `invalid-data` for
+ * fewer than two classes, empty sets or a checkpoint of another run; `unsupported` for a model without features, a head
+ * that cannot be kept, or a backend that cannot train.
+ */
+export async function fineTune(
+  source: LayersModel,
+  data: FineTuneData,
+  options?: FineTuneOptions,
+): Promise<FineTuneResult> {
+  const resolved = resolveFineTuneOptions(options);
+  checkModel('fineTune', source);
+  const run = await Run.prepare(source, data, resolved);
+  const before = await takeSnapshot(run.model);
+  try {
+    return await run.go();
+  } catch (error) {
+    restoreSnapshot(run.model, before);
+    throw error;
+  } finally {
+    run.close();
+  }
+}
+
+class Run {
+  private readonly best: { weights: Snapshot } = { weights: [] };
+  private state: RunState = {
+    epoch: 0,
+    sums: NO_STEPS,
+    spent: { steps: [], waiting: 0 },
+    history: [],
+    bestEpoch: 0,
+    learningRate: 0,
+    rateTest: null,
+    headSeconds: 0,
+    peakBytes: null,
+  };
+  private dropout!: SeededDropout;
+  private refreeze: () => void = () => {};
+  private blocks!: TuneReport;
+
+  private constructor(
+    readonly model: LayersModel,
+    private readonly head: ReturnType<typeof withNewHead> | null,
+    private readonly description: string,
+    private readonly train: BatchSource,
+    private readonly val: BatchSource,
+    private readonly classNames: readonly string[],
+    private readonly options: ResolvedFineTuneOptions,
+  ) {}
+
+  static async prepare(source: LayersModel, data: FineTuneData, options: ResolvedFineTuneOptions): Promise<Run> {
+    if (source.inputs.length !== 1 || source.outputs.length !== 1) {
+      throw new TuneModeError(
+        'unsupported',
+        `fineTune needs a model with one input and one output; '${source.name}' has ${source.inputs.length} and ${source.outputs.length}.`,
+      );
+    }
+    const { classNames } = data;
+    if (!Array.isArray(classNames) || classNames.length < 2) {
+      throw new TuneModeError(
+        'invalid-data',
+        `fineTune needs at least two classes; found ${JSON.stringify(classNames)}.`,
+      );
+    }
+    const asSource = (set: BatchSource | TensorData): BatchSource =>
+      'batches' in set ? set : fromTensors(set, options.batchSize, options.seed, options.inputRange);
+    const train = asSource(data.train);
+    const val = asSource(data.val);
+    const shape = await shapeOf(train, 'train', classNames.length);
+    await shapeOf(val, 'val', classNames.length);
+    const sized = await withInputShape(source, shape);
+    const head = options.keepHead ? null : withNewHead(sized, classNames.length, options.dropout);
+    const description = head === null ? checkKeptHead(sized, classNames) : head.description;
+    return new Run(head?.model ?? sized, head, description, train, val, classNames, options);
+  }
+
+  close(): void {
+    this.dropout?.undo();
+    this.refreeze();
+  }
+
+  async go(): Promise<FineTuneResult> {
+    const { mode, optimizer: name, seed, signal, resume, checkpoint } = this.options;
+    this.blocks = setMode(this.model, mode);
+    if (this.options.unfreeze !== undefined) this.refreeze = unfreeze(this.model, this.options.unfreeze, this.blocks);
+    this.dropout = seedDropout(this.model, seed);
+    await checkTrainable(this.model);
+    const kept = resume && checkpoint ? await loadCheckpoint(checkpoint, this.model, this.settings()) : undefined;
+    let ending: Ending = 'finished';
+    let optimizer = makeOptimizer(name, this.options.learningRate ?? 1);
+    try {
+      if (kept) {
+        this.state = kept.state;
+        this.best.weights = kept.best;
+        restoreSnapshot(this.model, kept.weights);
+      } else {
+        await this.begin();
+      }
+      optimizer = this.renew(optimizer, this.state.learningRate);
+      if (kept) await writeOptimizer(optimizer, kept.optimizer);
+      compile(this.model, optimizer);
+      if (!kept) await this.save(optimizer);
+      ending = await this.epochs(optimizer);
+    } catch (error) {
+      if (!(error instanceof Interrupted)) throw error;
+      ending = 'interrupted';
+    } finally {
+      disposeOptimizer(optimizer);
+    }
+    if (this.best.weights.length > 0) restoreSnapshot(this.model, this.best.weights);
+    return this.result(ending, signal?.aborted === true);
+  }
+
+  private renew(optimizer: ReturnType<typeof makeOptimizer>, rate: number) {
+    disposeOptimizer(optimizer);
+    return makeOptimizer(this.options.optimizer, rate);
+  }
+
+  /** What a checkpoint must agree on with the run that goes on with it. */
+  private settings(): Record<string, unknown> {
+    const { mode, epochs, learningRate, optimizer, keepHead, dropout, labelSmoothing, augment, patience, seed } =
+      this.options;
+    const given = { mode, epochs, learningRate, optimizer, unfreeze: this.options.unfreeze, keepHead };
+    const rest = { dropout, labelSmoothing, augment, patience, seed };
+    const data = { classNames: [...this.classNames], trainBatches: this.train.size, valBatches: this.val.size };
+    // Through JSON, as it will be read.
+    return JSON.parse(JSON.stringify({ ...given, ...rest, ...data, input: this.model.inputs[0].shape }));
+  }
+
+  /** The head, its evaluation as epoch 0, and the learning rate. */
+  private async begin(): Promise<void> {
+    const { dropout, labelSmoothing, seed, augment, optimizer } = this.options;
+    const start = performance.now();
+    if (this.head !== null) {
+      const features = await computeFeatures(this.head.features, this.train, (done) =>
+        this.report('features', done, this.train.size),
+      );
+      await trainHead(this.head.dense, features, { dropout, labelSmoothing, seed }, (done, of) =>
+        this.report('head', done, of),
+      );
+    }
+    const { loss, accuracy } = await this.validate();
+    const seconds = (performance.now() - start) / 1000;
+    this.state.headSeconds = seconds;
+    await this.record({
+      epoch: 0,
+      loss: null,
+      accuracy: null,
+      valLoss: loss,
+      valAccuracy: accuracy,
+      learningRate: null,
+      seconds,
+      picturesPerSecond: null,
+      msPerStep: null,
+      waiting: null,
+    });
+    if (this.options.learningRate !== undefined) {
+      this.state.learningRate = this.options.learningRate;
+      return;
+    }
+    const found = await findLearningRate(this.model, this.train, { optimizer, labelSmoothing, augment }, (step, of) =>
+      this.report('learning-rate', step, of),
+    );
+    this.state.learningRate = found.learningRate;
+    this.state.rateTest = found.points;
+  }
+
+  private async epochs(optimizer: ReturnType<typeof makeOptimizer>): Promise<Ending> {
+    const { epochs, patience } = this.options;
+    while (this.state.epoch < epochs) {
+      const start = performance.now();
+      const rate = await this.steps(optimizer);
+      if (rate === null) return 'diverged';
+      const { sums, spent } = this.state;
+      const training = spent.steps.reduce((sum, ms) => sum + ms, 0) + spent.waiting;
+      const { loss, accuracy } = await this.validate();
+      if (!Number.isFinite(loss)) return 'diverged';
+      const epoch = this.state.epoch + 1;
+      this.state.epoch = epoch;
+      await this.record({
+        epoch,
+        loss: sums.loss / sums.pictures,
+        accuracy: sums.right / sums.pictures,
+        valLoss: loss,
+        valAccuracy: accuracy,
+        learningRate: rate,
+        seconds: (performance.now() - start) / 1000,
+        picturesPerSecond: (1000 * sums.pictures) / training,
+        msPerStep: median(spent.steps),
+        waiting: spent.waiting / training,
+      });
+      this.state.sums = NO_STEPS;
+      this.state.spent = { steps: [], waiting: 0 };
+      await this.save(optimizer);
+      if (epoch < epochs && epoch - this.lastGain() >= patience) return 'early-stop';
+    }
+    return 'finished';
+  }
+
+  /** The rest of the epoch that has begun. @returns the last step's rate, or null where the loss is no number any more. */
+  private async steps(optimizer: ReturnType<typeof makeOptimizer>): Promise<number | null> {
+    const { epochs, augment, labelSmoothing } = this.options;
+    const { epoch } = this.state;
+    const size = this.train.size;
+    let skip = this.state.sums.steps;
+    let rate = this.state.learningRate;
+    let saved = performance.now();
+    let asked = performance.now();
+    for await (const batch of this.train.batches({ epoch, shuffle: true, augment })) {
+      if (skip > 0) {
+        // Already trained on before the run was stopped; read again, so that what follows is the same.
+        skip--;
+        dispose([batch.xs, batch.ys]);
+        asked = performance.now();
+        continue;
+      }
+      const begun = performance.now();
+      this.state.spent.waiting += begun - asked;
+      const step = epoch * size + this.state.sums.steps;
+      rate = learningRateAt(step, epochs * size, this.state.learningRate);
+      setLearningRate(optimizer, rate);
+      this.dropout.step = step;
+      const train = () => trainStep(this.model, batch, labelSmoothing);
+      // The second step of the run is weighed: in the first one the optimizer's moments are made.
+      const weighed = step === 1 ? await weigh(train) : { result: await train(), peakBytes: this.state.peakBytes };
+      this.state.peakBytes = weighed.peakBytes;
+      const { loss, accuracy, pictures } = weighed.result;
+      if (!Number.isFinite(loss)) return null;
+      const { sums } = this.state;
+      this.state.sums = {
+        steps: sums.steps + 1,
+        pictures: sums.pictures + pictures,
+        loss: sums.loss + loss * pictures,
+        right: sums.right + accuracy * pictures,
+      };
+      this.state.spent.steps.push(performance.now() - begun);
+      if (this.options.signal?.aborted) {
+        await this.save(optimizer);
+        throw new Interrupted();
+      }
+      this.report('train', this.state.sums.steps, size);
+      if (performance.now() - saved > CHECKPOINT_EVERY_MS) {
+        await this.save(optimizer);
+        saved = performance.now();
+      }
+      asked = performance.now();
+    }
+    return rate;
+  }
+
+  private validate(): Promise<Evaluation> {
+    return evaluate(this.model, this.val, (done) => this.report('validate', done, this.val.size));
+  }
+
+  /** Notes an epoch, and its weights where it is the best one. */
+  private async record(record: EpochRecord): Promise<void> {
+    const { history } = this.state;
+    history.push(record);
+    const best = history.find(({ epoch }) => epoch === this.state.bestEpoch) ?? record;
+    const better =
+      record.valAccuracy > best.valAccuracy ||
+      (record.valAccuracy === best.valAccuracy && record.valLoss < best.valLoss);
+    if (record === best || better) {
+      this.state.bestEpoch = record.epoch;
+      this.best.weights = await takeSnapshot(this.model);
+    }
+    await this.options.onEpochEnd?.(record);
+  }
+
+  /** The last epoch that was the best one until then, in accuracy or in loss. */
+  private lastGain(): number {
+    const { history } = this.state;
+    const firstBest = (of: (record: EpochRecord) => number) =>
+      history.reduce((best, record) => (of(record) < of(best) ? record : best)).epoch;
+    return Math.max(
+      firstBest(({ valLoss }) => valLoss),
+      firstBest(({ valAccuracy }) => -valAccuracy),
+    );
+  }
+
+  private async save(optimizer: ReturnType<typeof makeOptimizer>): Promise<void> {
+    const { checkpoint } = this.options;
+    if (checkpoint === undefined) return;
+    const kept: Checkpoint = {
+      settings: this.settings(),
+      state: this.state,
+      weights: await takeSnapshot(this.model),
+      best: this.best.weights,
+      optimizer: await readOptimizer(optimizer),
+    };
+    await saveCheckpoint(checkpoint, this.model, kept);
+  }
+
+  /** Tells how far the run is; leaves it when it is to stop. */
+  private report(phase: Progress['phase'], step: number, steps: number): void {
+    // In `train` the step's own end decides, after saving.
+    if (phase !== 'train' && this.options.signal?.aborted) throw new Interrupted();
+    const { onProgress, epochs } = this.options;
+    if (onProgress === undefined) return;
+    const { sums, spent, history, epoch } = this.state;
+    const done = history.length === 0 ? 0 : Math.min(epoch + 1, epochs);
+    const progress: Progress = { phase, epoch: done, epochs, step, steps };
+    if ((phase === 'train' || phase === 'validate') && sums.steps > 0) {
+      const training = spent.steps.reduce((sum, ms) => sum + ms, 0) + spent.waiting;
+      const perStep = training / sums.steps;
+      // Validation costs what it cost last time.
+      const validating = Math.max(
+        0,
+        (history.at(-1)?.seconds ?? 0) - (epoch > 0 ? (perStep * this.train.size) / 1000 : 0),
+      );
+      const stepsLeft = (epochs - epoch) * this.train.size - sums.steps;
+      progress.loss = sums.loss / sums.pictures;
+      progress.accuracy = sums.right / sums.pictures;
+      progress.picturesPerSecond = (1000 * sums.pictures) / training;
+      progress.secondsLeft = (stepsLeft * perStep) / 1000 + (epochs - epoch) * validating;
+    }
+    onProgress(progress);
+  }
+
+  private async result(ending: Ending, interrupted: boolean): Promise<FineTuneResult> {
+    const { history, bestEpoch, learningRate, rateTest, headSeconds, peakBytes } = this.state;
+    return {
+      model: this.model,
+      head: this.description,
+      history,
+      bestEpoch,
+      ending,
+      ...(ending === 'diverged' ? { advisedLearningRate: Number((learningRate / 10).toPrecision(2)) } : {}),
+      learningRate,
+      rateTest,
+      validation: interrupted || history.length === 0 ? null : await evaluate(this.model, this.val),
+      blocks: this.blocks,
+      headSeconds,
+      peakBytes,
+    };
+  }
+}
+
+/** [height, width, channels] of a set's pictures, from its first batch. */
+async function shapeOf(set: BatchSource, name: string, classes: number): Promise<number[]> {
+  for await (const { xs, ys } of set.batches({ epoch: 0, shuffle: false, augment: false })) {
+    const { shape } = xs as Tensor as Tensor4D;
+    const labels = ys.shape;
+    dispose([xs, ys]);
+    if (labels.length !== 2 || labels[1] !== classes || labels[0] !== shape[0]) {
+      throw new TuneModeError(
+        'invalid-data',
+        `fineTune: the labels of '${name}' must be one-hot, [${shape[0]}, ${classes}]; found [${labels.join(', ')}].`,
+      );
+    }
+    return shape.slice(1);
+  }
+  throw new TuneModeError('invalid-data', `fineTune: there are no pictures in '${name}'.`);
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[sorted.length >> 1];
+}
