@@ -3,6 +3,7 @@ import zlib from 'node:zlib';
 import jpeg from 'jpeg-js';
 import { PNG } from 'pngjs';
 import { TuneModeError } from '../../src/errors';
+import type { Orientation } from './exif-orientation';
 import { MAX_PIXELS, type PictureHeader, readHeader } from './picture-header';
 
 /** A decoded picture: 8 bits each of red, green and blue for every pixel, row by row. */
@@ -13,20 +14,26 @@ export interface RgbPicture {
   data: Uint8Array;
 }
 
+/** A picture as it is stored, which may lie on its side. */
+export interface StoredPicture extends RgbPicture {
+  orientation: Orientation;
+}
+
 /** Enough for every JPEG within `MAX_PIXELS` that subsamples its colours, as cameras do. */
 const JPEG_MEMORY_MB = 1024;
 
 /**
  * Decodes a JPEG (baseline or progressive; grey, RGB or CMYK) or PNG (any colour type and depth, interlaced or not).
  * Grey becomes RGB; 16 bits become 8; what is transparent is laid **over white**, as a page shows it.
- * EXIF rotation and colour profiles are ignored.
+ * The pixels stay as they are stored: turning them is the caller's business. Colour profiles are ignored.
  * @param bytes the file's bytes; the format is taken from them, not from a name.
  * @throws TuneModeError `invalid-data` with the reason alone ('the file is empty'); callers add which picture it was.
  */
-export function decodeRgb(bytes: Uint8Array): RgbPicture {
+export function decodeRgb(bytes: Uint8Array): StoredPicture {
   const header = readHeader(bytes);
   try {
-    return header.format === 'jpeg' ? decodeJpeg(bytes) : decodePng(bytes, header);
+    const { width, height, data } = header.format === 'jpeg' ? decodeJpeg(bytes) : decodePng(bytes, header);
+    return { width, height, data, orientation: header.orientation };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     const problem = message.includes('limit exceeded') ? 'it is too large to decode' : 'it is damaged or cut off';

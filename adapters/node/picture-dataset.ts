@@ -1,17 +1,15 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
+import { drawAugmentation } from '../../src/fine-tune/augmentation';
+import type { Batch, BatchSource, Pass } from '../../src/fine-tune/data';
 import { shuffled } from '../../src/random';
 import type { Picture } from './picture-files';
 import type { ResolvedOptions } from './picture-options';
-import { readPictureInto } from './read-picture';
+import type { PassPicture, PictureSource } from './picture-source';
 import type { SkipLog } from './skip-log';
 
 /** One batch. Whoever takes it disposes `xs` and `ys`; `fitDataset` and `evaluateDataset` do so themselves. */
-export interface PictureBatch {
-  /** float32 [batch, height, width, 3] in the input range. */
-  xs: tf.Tensor4D;
-  /** float32 [batch, classes], one-hot. */
-  ys: tf.Tensor2D;
+export interface PictureBatch extends Batch {
   /** The pictures' files, in the order of the batch. */
   files: string[];
 }
@@ -23,11 +21,14 @@ export interface PictureBatch {
  * for await (const { xs, ys, files } of val) { …; tf.dispose([xs, ys]); }
  * ```
  *
- * A batch is decoded when it is asked for; between two calls nothing is kept but the list of files, so an iterator may
+ * Once the first batch has been asked for, the next two are decoded by other threads while it is used. An iterator may
  * be left at any time. Unreadable pictures are skipped and the batch is filled up with the next ones.
  */
-export class PictureDataset {
-  /** Number of the epoch that the next iterator will run through. It fixes the order; set it to go on after a stop. */
+export class PictureDataset implements BatchSource {
+  /**
+   * Number of the epoch that the next iterator will run through. It fixes the order and the augmentation; set it to go
+   * on after a stop. `batches` does not touch it.
+   */
   epoch = 0;
 
   /** Made by `loadPictureFolder`. */
@@ -37,13 +38,19 @@ export class PictureDataset {
     readonly classNames: readonly string[],
     private readonly options: ResolvedOptions,
     private readonly skips: SkipLog,
-    /** Whether every epoch has an order of its own. */
-    private readonly shuffle: boolean,
+    private readonly source: PictureSource,
+    /** Whether every epoch of `iterator()` has an order of its own and, if asked for, changes the pictures. */
+    private readonly isTrain: boolean,
   ) {}
+
+  /** Pictures in an epoch; those known to be unreadable do not count. */
+  get count(): number {
+    return this.pictures.filter(({ file }) => !this.skips.has(file)).length;
+  }
 
   /** Batches in an epoch; pictures known to be unreadable do not count. */
   get size(): number {
-    return Math.ceil(this.readable(this.pictures).length / this.options.batchSize);
+    return Math.ceil(this.count / this.options.batchSize);
   }
 
   /**
@@ -51,35 +58,36 @@ export class PictureDataset {
    * which must not use up an order.
    */
   iterator(): Promise<AsyncGenerator<PictureBatch, void, undefined>> {
-    return Promise.resolve(this.batches());
+    return Promise.resolve(this.ownEpoch());
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<PictureBatch, void, undefined> {
-    return this.batches();
+    return this.ownEpoch();
   }
 
-  private async *batches(): AsyncGenerator<PictureBatch, void, undefined> {
-    const epoch = this.epoch++;
-    // Shuffle first and leave out later, so that finding a bad picture does not change the order of the others.
-    const order = this.shuffle ? shuffled(this.pictures, `${this.options.seed}:epoch:${epoch}`) : this.pictures;
-    const queue = this.readable(order);
+  /**
+   * One pass, as `fineTune` asks for it. The same pass gives the same batches, bit for bit, on however many threads.
+   * @throws TuneModeError `invalid-data` if no picture can be read, `unsupported` if no thread can be started.
+   */
+  async *batches(pass: Pass): AsyncGenerator<PictureBatch, void, undefined> {
     const skippedBefore = this.skips.list.length;
-    let taken = 0;
+    const reading = this.source.pass(this.inOrder(pass));
     let delivered = 0;
-    while (taken < queue.length) {
-      const batch = new BatchBuilder(
-        Math.min(this.options.batchSize, queue.length - taken),
-        this.classNames,
-        this.options,
-      );
-      while (!batch.full && taken < queue.length) {
-        const picture = queue[taken++];
-        const reason = await batch.add(picture);
-        if (reason !== undefined) this.skips.add(picture.file, reason);
+    try {
+      while (reading.left > 0) {
+        const batch = new BatchBuilder(Math.min(this.options.batchSize, reading.left), this.classNames, this.options);
+        while (!batch.full && reading.left > 0) {
+          const { picture, reading: found } = await reading.take();
+          if ('pixels' in found) batch.add(picture, found.pixels);
+          else this.skips.add(picture.file, found.reason);
+        }
+        if (batch.count === 0) break;
+        delivered += batch.count;
+        reading.askAhead(); // whoever takes the batch will block this thread
+        yield batch.toTensors();
       }
-      if (batch.count === 0) break;
-      delivered += batch.count;
-      yield batch.toTensors();
+    } finally {
+      reading.leave();
     }
     if (this.skips.list.length > skippedBefore) this.skips.sum(this.pictures);
     if (delivered === 0 && this.pictures.length > 0) {
@@ -91,8 +99,23 @@ export class PictureDataset {
     }
   }
 
-  private readable(pictures: readonly Picture[]): readonly Picture[] {
-    return pictures.filter(({ file }) => !this.skips.has(file));
+  private async *ownEpoch(): AsyncGenerator<PictureBatch, void, undefined> {
+    yield* this.batches({
+      epoch: this.epoch++,
+      shuffle: this.isTrain,
+      augment: this.isTrain && this.options.augment,
+    });
+  }
+
+  /** The pictures of a pass that can be read as far as is known. */
+  private inOrder({ epoch, shuffle, augment }: Pass): PassPicture[] {
+    const { seed } = this.options;
+    const all = this.pictures.map((picture, index) => {
+      return { picture, change: augment ? drawAugmentation(`${seed}:augment:${epoch}:${index}`) : undefined };
+    });
+    // Shuffle first and leave out later, so that finding a bad picture does not change the order of the others.
+    const order = shuffle ? shuffled(all, `${seed}:epoch:${epoch}`) : all;
+    return order.filter(({ picture }) => !this.skips.has(picture.file));
   }
 }
 
@@ -120,29 +143,26 @@ class BatchBuilder {
     return this.count === this.capacity;
   }
 
-  /** @returns why the picture could not be read, or undefined when it was added. */
-  async add({ file, label }: Picture): Promise<string | undefined> {
-    const offset = this.count * this.pixelsPerPicture;
-    const reason = await readPictureInto(file, this.options, this.pixels, offset);
-    if (reason !== undefined) return reason;
+  add({ file, label }: Picture, pixels: Float32Array): void {
+    this.pixels.set(pixels, this.count * this.pixelsPerPicture);
     this.oneHot[this.count * this.classNames.length + label] = 1;
     this.files.push(file);
-    return undefined;
   }
 
   toTensors(): PictureBatch {
-    const [height, width] = this.options.size;
+    const { size, channels } = this.options;
     const classes = this.classNames.length;
     const pixels = this.full ? this.pixels : this.pixels.slice(0, this.count * this.pixelsPerPicture);
     const oneHot = this.full ? this.oneHot : this.oneHot.slice(0, this.count * classes);
     return {
-      xs: tf.tensor4d(pixels, [this.count, height, width, 3], 'float32'),
+      xs: tf.tensor4d(pixels, [this.count, ...size, channels], 'float32'),
       ys: tf.tensor2d(oneHot, [this.count, classes], 'float32'),
       files: this.files,
     };
   }
 
   private get pixelsPerPicture(): number {
-    return this.options.size[0] * this.options.size[1] * 3;
+    const { size, channels } = this.options;
+    return size[0] * size[1] * channels;
   }
 }

@@ -30,15 +30,21 @@ const LAYOUT =
  * class is split on its own (stratified), so that adding a class leaves the split of the others as it was.
  *
  * @param validationSplit share of each class, rounded, but at least one picture and never all of them.
+ * @param wantedNames the classes in the order of the labels; there must be exactly these.
  * @throws TuneModeError `not-found`, `invalid-data`.
  */
-export async function findPictures(folder: string, validationSplit: number, seed: number): Promise<PictureFiles> {
+export async function findPictures(
+  folder: string,
+  validationSplit: number,
+  seed: number,
+  wantedNames?: readonly string[],
+): Promise<PictureFiles> {
   const root = path.resolve(folder);
   const folders = await subfolders(root);
-  if (folders.includes('train') && folders.includes('val')) return findGivenSplit(root);
+  if (folders.includes('train') && folders.includes('val')) return findGivenSplit(root, wantedNames);
 
-  const classes = await findClasses(root, folders);
-  const classNames = [...classes.keys()];
+  const classNames = inWantedOrder(folders, wantedNames, root);
+  const classes = await findClasses(root, classNames);
   const train: Picture[] = [];
   const val: Picture[] = [];
   [...classes.values()].forEach((files, label) => {
@@ -51,11 +57,11 @@ export async function findPictures(folder: string, validationSplit: number, seed
   return { classNames, train: inFileOrder(train), val: inFileOrder(val) };
 }
 
-async function findGivenSplit(root: string): Promise<PictureFiles> {
+async function findGivenSplit(root: string, wantedNames?: readonly string[]): Promise<PictureFiles> {
   const trainRoot = path.join(root, 'train');
   const valRoot = path.join(root, 'val');
-  const trainClasses = await findClasses(trainRoot, await subfolders(trainRoot));
-  const classNames = [...trainClasses.keys()];
+  const classNames = inWantedOrder(await subfolders(trainRoot), wantedNames, trainRoot);
+  const trainClasses = await findClasses(trainRoot, classNames);
   // A small validation set may lack a class, but a class that is not trained can only be a mistake.
   const valClasses = await findClasses(valRoot, await subfolders(valRoot), 1);
   const unknown = [...valClasses.keys()].filter((name) => !classNames.includes(name));
@@ -70,7 +76,23 @@ async function findGivenSplit(root: string): Promise<PictureFiles> {
   return { classNames, train: label(trainClasses), val: label(valClasses) };
 }
 
-/** Class name → its pictures, both sorted. */
+/** @throws TuneModeError `invalid-data` naming what is missing and what is too much. */
+function inWantedOrder(found: string[], wanted: readonly string[] | undefined, root: string): string[] {
+  if (wanted === undefined) return found;
+  const missing = wanted.filter((name) => !found.includes(name));
+  const unknown = found.filter((name) => !wanted.includes(name));
+  if (missing.length === 0 && unknown.length === 0) return [...wanted];
+  const problems = [
+    ...(missing.length > 0 ? [`has no folder ${quoted(missing)}`] : []),
+    ...(unknown.length > 0 ? [`has ${quoted(unknown)}, which is not among them`] : []),
+  ];
+  throw new TuneModeError(
+    'invalid-data',
+    `'${root}' ${problems.join(' and ')}. Expected exactly the folders of 'classNames': ${quoted([...wanted])}.`,
+  );
+}
+
+/** Class name → its pictures, which are sorted. */
 async function findClasses(root: string, names: string[], least = 2): Promise<Map<string, string[]>> {
   if (names.length < least) {
     const found = names.length === 0 ? 'no class folder' : `only one class folder, ${quoted(names)}`;

@@ -1,4 +1,5 @@
 import { TuneModeError } from '../../src/errors';
+import { exifOrientation, type Orientation } from './exif-orientation';
 
 /** What the first bytes of a picture say about it. */
 export interface PictureHeader {
@@ -10,6 +11,8 @@ export interface PictureHeader {
   rawBytes: number;
   /** PNG only: whether it is stored in seven passes (Adam7). */
   interlaced: boolean;
+  /** How the stored pixels are to be turned; 1 where nothing says so. Width and height are those that are stored. */
+  orientation: Orientation;
 }
 
 /** Larger pictures are refused: decoding one needs up to 12 bytes per pixel, and a header may claim anything. */
@@ -65,11 +68,20 @@ function pngHeader(bytes: Uint8Array): PictureHeader {
   const channels = [1, 0, 3, 1, 2, 0, 4][bytes[25]] ?? 0;
   if (channels === 0) throw bad(`its PNG header has the unknown colour type ${bytes[25]}`);
   const rawBytes = Math.ceil((width * channels * bytes[24]) / 8) * height;
-  return { format: 'png', width, height, rawBytes, interlaced: bytes[28] === 1 };
+  return { format: 'png', width, height, rawBytes, interlaced: bytes[28] === 1, orientation: pngOrientation(bytes) };
 }
 
-/** Walks the segments up to the frame header (SOF), which holds the size. */
+/** From the chunk eXIf, which may stand anywhere. */
+function pngOrientation(bytes: Uint8Array): Orientation {
+  for (let at = 8; at + 12 <= bytes.length; at += 12 + uint32(bytes, at)) {
+    if (startsWith(bytes, 'eXIf', at + 4)) return exifOrientation(bytes.subarray(at + 8, at + 8 + uint32(bytes, at)));
+  }
+  return 1;
+}
+
+/** Walks the segments up to the frame header (SOF), which holds the size; EXIF's comes before it. */
 function jpegHeader(bytes: Uint8Array): PictureHeader {
+  let orientation: Orientation = 1;
   let at = 2;
   while (at + 9 < bytes.length) {
     if (bytes[at] !== 0xff) throw bad('its JPEG header is broken');
@@ -82,9 +94,12 @@ function jpegHeader(bytes: Uint8Array): PictureHeader {
       if (bytes[at + 4] !== 8) throw bad(`it has ${bytes[at + 4]} bits per sample; only 8 are supported`);
       const height = (bytes[at + 5] << 8) | bytes[at + 6];
       const width = (bytes[at + 7] << 8) | bytes[at + 8];
-      return { format: 'jpeg', width, height, rawBytes: 0, interlaced: false };
+      return { format: 'jpeg', width, height, rawBytes: 0, interlaced: false, orientation };
     } else {
-      at += 2 + ((bytes[at + 2] << 8) | bytes[at + 3]);
+      const end = at + 2 + ((bytes[at + 2] << 8) | bytes[at + 3]);
+      const isExif = marker === 0xe1 && startsWith(bytes, 'Exif\0\0', at + 4);
+      if (isExif && orientation === 1) orientation = exifOrientation(bytes.subarray(at + 10, end));
+      at = end;
     }
   }
   throw bad('it is a JPEG cut off before its size');

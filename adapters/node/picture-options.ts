@@ -1,3 +1,4 @@
+import os from 'node:os';
 import { checkOptionNames, TuneModeError } from '../../src/errors';
 
 /** A picture that could not be read, and why. */
@@ -12,6 +13,8 @@ export interface PictureOptions {
   imageSize?: number | readonly [height: number, width: number];
   /** What black and white become. Default [-1, 1], as MobileNet wants it; [0, 1] for nets trained on pixels ÷ 255. */
   inputRange?: readonly [black: number, white: number];
+  /** 3 for red, green and blue (the default), 1 for grey (luminance). */
+  channels?: 1 | 3;
 }
 
 /** How a folder becomes two data sets. */
@@ -24,21 +27,47 @@ export interface PictureFolderOptions extends PictureOptions {
   seed?: number;
   /** Called once for each picture that cannot be read. Default: a `console.warn` with its name and the reason. */
   onSkip?: (skipped: SkippedPicture) => void;
+  /** The classes in the order of the labels, for a head that is kept. Default: the folders' names in code-unit order. */
+  classNames?: readonly string[];
+  /**
+   * Whether what comes from `train` by itself (`fitDataset`, `for await`) is changed at random: cut, mirrored, in other
+   * light; anew in every epoch. Default false. Whoever calls `batches()` says it there.
+   */
+  augment?: boolean;
+  /**
+   * Threads that decode pictures while this one trains. Default: one less than there are processors, from 1 to 4.
+   * 0: this thread decodes, each batch when it is asked for. The batches are the same.
+   */
+  workers?: number;
+  /**
+   * Whether decoded, shrunk copies of large pictures are kept on disk (at most 2 GiB in the system's temporary folder)
+   * until `close()` or the end of the process. Default true. The batches are the same.
+   */
+  cache?: boolean;
 }
 
 /** All options with their defaults filled in. */
 export interface ResolvedOptions {
   size: readonly [height: number, width: number];
   inputRange: readonly [number, number];
+  channels: 1 | 3;
   batchSize: number;
   validationSplit: number;
   seed: number;
   onSkip?: (skipped: SkippedPicture) => void;
+  classNames?: readonly string[];
+  augment: boolean;
+  workers: number;
+  cache: boolean;
 }
+
+/** More threads than any machine has processors for are a mistake. */
+const MAX_WORKERS = 64;
 
 const isSide = (value: unknown): boolean =>
   Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 8192;
 const isPair = (value: unknown): value is [unknown, unknown] => Array.isArray(value) && value.length === 2;
+const isName = (value: unknown): boolean => typeof value === 'string' && value !== '';
 
 /** One row for each option: which values are right, and how to say so. */
 const RULES: Record<keyof PictureFolderOptions, { ok: (value: unknown) => boolean; expected: string }> = {
@@ -63,10 +92,22 @@ const RULES: Record<keyof PictureFolderOptions, { ok: (value: unknown) => boolea
     expected: 'a whole number, at least 0',
   },
   onSkip: { ok: (value) => typeof value === 'function', expected: 'a function' },
+  channels: { ok: (value) => value === 1 || value === 3, expected: '3 (colour) or 1 (grey)' },
+  classNames: {
+    ok: (value) =>
+      Array.isArray(value) && value.length >= 2 && value.every(isName) && new Set(value).size === value.length,
+    expected: 'a list of at least two different names',
+  },
+  augment: { ok: (value) => typeof value === 'boolean', expected: 'true or false' },
+  workers: {
+    ok: (value) => Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MAX_WORKERS,
+    expected: `a whole number from 0 to ${MAX_WORKERS}`,
+  },
+  cache: { ok: (value) => typeof value === 'boolean', expected: 'true or false' },
 };
 
 /** The options that make sense for a single picture. */
-export const PICTURE_OPTIONS = ['imageSize', 'inputRange'] as const;
+export const PICTURE_OPTIONS = ['imageSize', 'inputRange', 'channels'] as const;
 /** The options that make sense for a folder of pictures. */
 export const FOLDER_OPTIONS = Object.keys(RULES) as (keyof PictureFolderOptions)[];
 
@@ -92,7 +133,19 @@ export function resolveOptions(
       );
     }
   }
-  const { imageSize = 224, inputRange = [-1, 1], batchSize = 32, validationSplit = 0.2, seed = 0, onSkip } = given;
+  const {
+    imageSize = 224,
+    inputRange = [-1, 1],
+    channels = 3,
+    batchSize = 32,
+    validationSplit = 0.2,
+    seed = 0,
+  } = given;
+  const { onSkip, classNames, augment = false, workers = defaultWorkers(), cache = true } = given;
   const size = typeof imageSize === 'number' ? ([imageSize, imageSize] as const) : imageSize;
-  return { size, inputRange, batchSize, validationSplit, seed, onSkip };
+  return { size, inputRange, channels, batchSize, validationSplit, seed, onSkip, classNames, augment, workers, cache };
+}
+
+function defaultWorkers(): number {
+  return Math.max(1, Math.min(4, os.availableParallelism() - 1));
 }

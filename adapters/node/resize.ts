@@ -1,3 +1,4 @@
+import { type Augmentation, NO_AUGMENTATION } from '../../src/fine-tune/augmentation';
 import type { RgbPicture } from './decode';
 
 /**
@@ -8,7 +9,9 @@ import type { RgbPicture } from './decode';
  * that no source pixel is left out (no aliasing); the rest is bilinear, with pixel centres at half coordinates.
  * Needs at most about 2 `height` × 2 `width` × 3 floats besides the picture.
  *
- * @param out receives `height * width * 3` numbers from `offset` on: rows, columns, then red, green, blue.
+ * @param out receives `height * width * channels` numbers from `offset` on: rows, columns, then red, green, blue.
+ * @param change which window is cut out instead, whether it is mirrored, and its colours, which stay within `range`.
+ * @param channels 1 for grey (luminance).
  */
 export function resizeCover(
   picture: RgbPicture,
@@ -17,26 +20,54 @@ export function resizeCover(
   range: readonly [number, number],
   out: Float32Array,
   offset: number,
+  change: Augmentation = NO_AUGMENTATION,
+  channels: 1 | 3 = 3,
 ): void {
-  const scale = Math.min(picture.width / width, picture.height / height); // source pixels per output pixel
+  const largest = Math.min(picture.width / width, picture.height / height);
+  const scale = largest / change.zoom; // source pixels per output pixel
   const k = Math.max(1, Math.floor(scale));
-  const left = (picture.width - width * scale) / 2;
-  const top = (picture.height - height * scale) / 2;
-  const cells = averageCells(picture, Math.floor(left), Math.floor(top), width * scale, height * scale, k);
-  const columns = samples(width, scale, left, k, cells.width);
-  const rows = samples(height, scale, top, k, cells.height);
+  // Rounding may make the window larger than the picture by a hair.
+  const left = Math.max(0, (picture.width - width * scale) * change.x);
+  const top = Math.max(0, (picture.height - height * scale) * change.y);
+  const [x0, y0] = [Math.floor(left), Math.floor(top)];
+  // One cell more than the size needs, since the part may begin within a pixel.
+  const cellsWide = Math.min(Math.ceil((width * scale) / k) + 1, Math.ceil((picture.width - x0) / k));
+  const cellsHigh = Math.min(Math.ceil((height * scale) / k) + 1, Math.ceil((picture.height - y0) / k));
+  const cells = averageCells(picture, x0, y0, cellsWide, cellsHigh, k);
+  const columns = samples(width, scale, left, k, cellsWide);
+  const rows = samples(height, scale, top, k, cellsHigh);
+  if (change.flip) columns.reverse();
 
+  const changesColor = change.brightness !== 0 || change.contrast !== 1 || change.saturation !== 1;
   const factor = (range[1] - range[0]) / 255;
+  const rgb = [0, 0, 0];
   let at = offset;
   for (const row of rows) {
     for (const column of columns) {
       for (let c = 0; c < 3; c++) {
-        const upper = mix(cells.data, (row.first * cells.width + column.first) * 3 + c, column);
-        const lower = mix(cells.data, (row.second * cells.width + column.first) * 3 + c, column);
-        out[at++] = range[0] + factor * (upper + row.weight * (lower - upper));
+        const upper = mix(cells, (row.first * cellsWide + column.first) * 3 + c, column);
+        const lower = mix(cells, (row.second * cellsWide + column.first) * 3 + c, column);
+        rgb[c] = upper + row.weight * (lower - upper);
       }
+      if (changesColor) changeColor(rgb, change);
+      if (channels === 1) out[at++] = range[0] + factor * luminance(rgb);
+      else for (let c = 0; c < 3; c++) out[at++] = range[0] + factor * rgb[c];
     }
   }
+}
+
+/** In place, from 0 for black to 255 for white: saturation, then contrast, then brightness, as for tensors. */
+function changeColor(rgb: number[], { brightness, contrast, saturation }: Augmentation): void {
+  const grey = luminance(rgb);
+  for (let c = 0; c < 3; c++) {
+    const saturated = grey + saturation * (rgb[c] - grey);
+    const value = 127.5 + contrast * (saturated - 127.5) + 255 * brightness;
+    rgb[c] = Math.min(Math.max(value, 0), 255);
+  }
+}
+
+function luminance(rgb: number[]): number {
+  return 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2];
 }
 
 /** Two neighbouring cells and how much of the second is taken. */
@@ -61,11 +92,18 @@ function samples(count: number, scale: number, start: number, k: number, cellCou
   });
 }
 
-/** The part of the picture from (x0, y0) on as averages over k × k pixels (fewer at the picture's right and bottom). */
-function averageCells(picture: RgbPicture, x0: number, y0: number, width: number, height: number, k: number) {
-  // One cell more than the size needs, since the part may begin within a pixel.
-  const cellsWide = Math.min(Math.ceil(width / k) + 1, Math.ceil((picture.width - x0) / k));
-  const cellsHigh = Math.min(Math.ceil(height / k) + 1, Math.ceil((picture.height - y0) / k));
+/**
+ * The part of the picture from (x0, y0) on as averages over k × k pixels (fewer at the picture's right and bottom).
+ * @returns red, green and blue of each cell, row by row, from 0 to 255.
+ */
+export function averageCells(
+  picture: RgbPicture,
+  x0: number,
+  y0: number,
+  cellsWide: number,
+  cellsHigh: number,
+  k: number,
+): Float32Array {
   const data = new Float32Array(cellsWide * cellsHigh * 3);
   for (let cy = 0; cy < cellsHigh; cy++) {
     const yEnd = Math.min(y0 + (cy + 1) * k, picture.height);
@@ -87,5 +125,5 @@ function averageCells(picture: RgbPicture, x0: number, y0: number, width: number
       for (let c = 0; c < 3; c++) data[to + c] /= pixels;
     }
   }
-  return { width: cellsWide, height: cellsHigh, data };
+  return data;
 }
