@@ -7,10 +7,10 @@ import { restoreSnapshot, takeSnapshot } from './weights';
 
 /**
  * One forward and backward pass on an empty picture; nothing is kept of it.
+ * @param shape [height, width, channels] of the pictures; the model's own may leave sizes open.
  * @throws TuneModeError `unsupported` with what tfjs said, such as a gradient kernel that the backend lacks.
  */
-export async function checkTrainable(model: LayersModel): Promise<void> {
-  const [, ...shape] = model.inputs[0].shape as number[];
+export async function checkTrainable(model: LayersModel, shape: readonly number[]): Promise<void> {
   const variables = (model.trainableWeights as unknown as LayerVariable[]).map((weight) => weight.read());
   const before = await takeSnapshot(model);
   try {

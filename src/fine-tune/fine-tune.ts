@@ -7,6 +7,7 @@ import { setMode } from '../modes';
 import type { TuneReport } from '../report';
 import { checkTrainable } from './check-trainable';
 import { type Checkpoint, loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint';
+import { breathe } from './breathe';
 import type { BatchSource } from './data';
 import { type SeededDropout, seedDropout } from './dropout';
 import { type Evaluation, evaluate } from './evaluate';
@@ -120,6 +121,8 @@ class Run {
     readonly model: LayersModel,
     private readonly head: ReturnType<typeof withNewHead> | null,
     private readonly description: string,
+    /** [height, width, channels] of the pictures. */
+    private readonly shape: number[],
     private readonly train: BatchSource,
     private readonly val: BatchSource,
     private readonly classNames: readonly string[],
@@ -149,7 +152,7 @@ class Run {
     const sized = await withInputShape(source, shape);
     const head = options.keepHead ? null : withNewHead(sized, classNames.length, options.dropout);
     const description = head === null ? checkKeptHead(sized, classNames) : head.description;
-    return new Run(head?.model ?? sized, head, description, train, val, classNames, options);
+    return new Run(head?.model ?? sized, head, description, shape, train, val, classNames, options);
   }
 
   close(): void {
@@ -162,9 +165,10 @@ class Run {
     this.blocks = setMode(this.model, mode);
     if (this.options.unfreeze !== undefined) this.refreeze = unfreeze(this.model, this.options.unfreeze, this.blocks);
     this.dropout = seedDropout(this.model, seed);
-    await checkTrainable(this.model);
+    await checkTrainable(this.model, this.shape);
     const kept = resume && checkpoint ? await loadCheckpoint(checkpoint, this.model, this.settings()) : undefined;
     let ending: Ending = 'finished';
+    let training = false;
     let optimizer = makeOptimizer(name, this.options.learningRate ?? 1);
     try {
       if (kept) {
@@ -177,11 +181,13 @@ class Run {
       optimizer = this.renew(optimizer, this.state.learningRate);
       if (kept) await writeOptimizer(optimizer, kept.optimizer);
       compile(this.model, optimizer);
+      training = true;
       if (!kept) await this.save(optimizer);
       ending = await this.epochs(optimizer);
     } catch (error) {
       if (!(error instanceof Interrupted)) throw error;
       ending = 'interrupted';
+      if (training) await this.save(optimizer);
     } finally {
       disposeOptimizer(optimizer);
     }
@@ -202,22 +208,30 @@ class Run {
     const rest = { dropout, labelSmoothing, augment, patience, seed };
     const data = { classNames: [...this.classNames], trainBatches: this.train.size, valBatches: this.val.size };
     // Through JSON, as it will be read.
-    return JSON.parse(JSON.stringify({ ...given, ...rest, ...data, input: this.model.inputs[0].shape }));
+    return JSON.parse(JSON.stringify({ ...given, ...rest, ...data, input: this.shape }));
   }
 
   /** The head, its evaluation as epoch 0, and the learning rate. */
   private async begin(): Promise<void> {
     const { dropout, labelSmoothing, seed, augment, optimizer } = this.options;
     const start = performance.now();
+    const features = await computeFeatures(this.head?.features ?? null, this.train, (done) =>
+      this.report('features', done, this.train.size),
+    );
+    this.checkEveryClass(features.perClass);
     if (this.head !== null) {
-      const features = await computeFeatures(this.head.features, this.train, (done) =>
-        this.report('features', done, this.train.size),
-      );
       await trainHead(this.head.dense, features, { dropout, labelSmoothing, seed }, (done, of) =>
         this.report('head', done, of),
       );
     }
     const { loss, accuracy } = await this.validate();
+    if (!Number.isFinite(loss)) {
+      throw new TuneModeError(
+        'invalid-data',
+        `The model '${this.model.name}' gives no finite numbers for these pictures (validation loss ${loss}): ` +
+          'its weights are damaged, or the input range is another one than it was trained with.',
+      );
+    }
     const seconds = (performance.now() - start) / 1000;
     this.state.headSeconds = seconds;
     await this.record({
@@ -241,6 +255,17 @@ class Run {
     );
     this.state.learningRate = found.learningRate;
     this.state.rateTest = found.points;
+  }
+
+  /** Which pictures can be read is only known now. */
+  private checkEveryClass(pictures: readonly number[]): void {
+    const missing = this.classNames.filter((_, label) => pictures[label] === 0).map((name) => `'${name}'`);
+    if (missing.length > 0) {
+      throw new TuneModeError(
+        'invalid-data',
+        `fineTune: 'train' has no readable picture of ${missing.join(', ')}. Every class needs at least one.`,
+      );
+    }
   }
 
   private async epochs(optimizer: ReturnType<typeof makeOptimizer>): Promise<Ending> {
@@ -312,11 +337,7 @@ class Run {
         right: sums.right + accuracy * pictures,
       };
       this.state.spent.steps.push(performance.now() - begun);
-      if (this.options.signal?.aborted) {
-        await this.save(optimizer);
-        throw new Interrupted();
-      }
-      this.report('train', this.state.sums.steps, size);
+      await this.report('train', this.state.sums.steps, size);
       if (performance.now() - saved > CHECKPOINT_EVERY_MS) {
         await this.save(optimizer);
         saved = performance.now();
@@ -370,9 +391,9 @@ class Run {
   }
 
   /** Tells how far the run is; leaves it when it is to stop. */
-  private report(phase: Progress['phase'], step: number, steps: number): void {
-    // In `train` the step's own end decides, after saving.
-    if (phase !== 'train' && this.options.signal?.aborted) throw new Interrupted();
+  private async report(phase: Progress['phase'], step: number, steps: number): Promise<void> {
+    await breathe();
+    if (this.options.signal?.aborted) throw new Interrupted();
     const { onProgress, epochs } = this.options;
     if (onProgress === undefined) return;
     const { sums, spent, history, epoch } = this.state;

@@ -26,6 +26,8 @@ export interface Features {
   values: Float32Array;
   oneHot: Float32Array;
   count: number;
+  /** Pictures of each class, of the whole set. */
+  perClass: number[];
 }
 
 /** Features are kept up to this size; of a larger set, as many pictures as fit are used for the head. */
@@ -35,32 +37,43 @@ const BATCH = 32;
 const LEARNING_RATE = 1e-2;
 
 /**
- * Runs the net once over the pictures.
+ * Runs the net once over the pictures. Afterwards a set of files knows which of them cannot be read, so that all epochs
+ * are of one length.
+ * @param model null where no features are wanted.
  * @param afterBatch called after each batch; it may throw to stop.
  */
 export async function computeFeatures(
-  model: LayersModel,
+  model: LayersModel | null,
   pictures: BatchSource,
   afterBatch: (done: number) => void | Promise<void> = () => {},
 ): Promise<Features> {
-  const size = model.outputs[0].shape[1] as number;
   const values: Float32Array[] = [];
   const oneHots: Float32Array[] = [];
-  let count = 0;
+  const perClass: number[] = [];
+  let [count, bytes, batches] = [0, 0, 0];
   // Shuffled: where not all of them fit, those that do shall be of all classes.
   for await (const { xs, ys } of pictures.batches({ epoch: 0, shuffle: true, augment: false })) {
-    const output = model.predictOnBatch(xs) as Tensor;
+    let output: Tensor | undefined;
     try {
-      values.push((await output.data()) as Float32Array);
-      oneHots.push((await ys.data()) as Float32Array);
-      count += xs.shape[0];
+      const oneHot = (await ys.data()) as Float32Array;
+      const classes = ys.shape[1];
+      oneHot.forEach((value, index) => {
+        perClass[index % classes] = (perClass[index % classes] ?? 0) + value;
+      });
+      if (model !== null && bytes < MAX_FEATURE_BYTES) {
+        output = model.predictOnBatch(xs) as Tensor;
+        const found = (await output.data()) as Float32Array;
+        bytes += found.byteLength;
+        values.push(found);
+        oneHots.push(oneHot);
+        count += xs.shape[0];
+      }
     } finally {
-      dispose([output, xs, ys]);
+      dispose([xs, ys, ...(output ? [output] : [])]);
     }
-    await afterBatch(values.length);
-    if (count * size * 4 > MAX_FEATURE_BYTES) break;
+    await afterBatch(++batches);
   }
-  return { values: concatenate(values), oneHot: concatenate(oneHots), count };
+  return { values: concatenate(values), oneHot: concatenate(oneHots), count, perClass };
 }
 
 /** Trains the Dense layer in place, with Adam, dropout, label smoothing and a cosine schedule. Everything random is fixed by the seed. */
