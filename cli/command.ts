@@ -5,24 +5,40 @@ import type { ParseArgsConfig } from 'node:util';
 export interface Output {
   out(text: string): void;
   err(text: string): void;
+  /** A terminal that shows progress, or undefined where `err` is a pipe or a file. */
+  terminal?: Terminal;
+}
+
+/** A place where one line can be written over. */
+export interface Terminal {
+  write(text: string): void;
+  /** In characters, now. */
+  columns(): number;
 }
 
 export interface Command {
   name: string;
   /** One line for the list of commands. */
   summary: string;
-  /** Names of the positional arguments, all required. */
+  /** Names of the positional arguments, all required; a last one that ends in `…` may be given several times. */
   positionals: readonly string[];
   options: NonNullable<ParseArgsConfig['options']>;
   /** Option name → one line of help. */
   help: Record<string, string>;
-  run(args: Arguments, output: Output): Promise<void>;
+  /** Names of the options that must be given. */
+  required?: readonly string[];
+  /** @returns the exit code where it is not 0. */
+  run(args: Arguments, output: Output): Promise<number | undefined>;
 }
 
 export interface Arguments {
   positionals: string[];
-  values: Record<string, string | boolean | (string | boolean)[] | undefined>;
+  values: Values;
+  /** The command line as it was given, quoted for a shell, without the program's name. */
+  line: string;
 }
+
+export type Values = Record<string, string | boolean | (string | boolean)[] | undefined>;
 
 /** A mistake in the command line itself: exit code 2, with the usage. */
 export class UsageError extends Error {}

@@ -27,6 +27,8 @@ export interface PictureFolderOptions extends PictureOptions {
   seed?: number;
   /** Called once for each picture that cannot be read. Default: a `console.warn` with its name and the reason. */
   onSkip?: (skipped: SkippedPicture) => void;
+  /** Pictures that an earlier run found unreadable: left out from the beginning, and listed in `skipped`. Default: none. */
+  skip?: readonly SkippedPicture[];
   /** The classes in the order of the labels, for a head that is kept. Default: the folders' names in code-unit order. */
   classNames?: readonly string[];
   /**
@@ -55,6 +57,7 @@ export interface ResolvedOptions {
   validationSplit: number;
   seed: number;
   onSkip?: (skipped: SkippedPicture) => void;
+  skip: readonly SkippedPicture[];
   classNames?: readonly string[];
   augment: boolean;
   workers: number;
@@ -92,6 +95,10 @@ const RULES: Record<keyof PictureFolderOptions, { ok: (value: unknown) => boolea
     expected: 'a whole number, at least 0',
   },
   onSkip: { ok: (value) => typeof value === 'function', expected: 'a function' },
+  skip: {
+    ok: (value) => Array.isArray(value) && value.every((each) => isName(each?.file) && typeof each.reason === 'string'),
+    expected: "a list of pictures with 'file' and 'reason'",
+  },
   channels: { ok: (value) => value === 1 || value === 3, expected: '3 (colour) or 1 (grey)' },
   classNames: {
     ok: (value) =>
@@ -141,9 +148,10 @@ export function resolveOptions(
     validationSplit = 0.2,
     seed = 0,
   } = given;
-  const { onSkip, classNames, augment = false, workers = defaultWorkers(), cache = true } = given;
+  const { onSkip, skip = [], classNames, augment = false, workers = defaultWorkers(), cache = true } = given;
   const size = typeof imageSize === 'number' ? ([imageSize, imageSize] as const) : imageSize;
-  return { size, inputRange, channels, batchSize, validationSplit, seed, onSkip, classNames, augment, workers, cache };
+  const form = { size, inputRange, channels };
+  return { ...form, batchSize, validationSplit, seed, onSkip, skip, classNames, augment, workers, cache };
 }
 
 function defaultWorkers(): number {

@@ -57,7 +57,7 @@ export async function loadPictureFolder(folder: string, options?: PictureFolderO
   checkString('loadPictureFolder', 'folder', folder);
   const { validationSplit, seed, workers } = resolved;
   const { classNames, train, val } = await findPictures(folder, validationSplit, seed, resolved.classNames);
-  const skips = new SkipLog(resolved.onSkip);
+  const skips = new SkipLog(resolved.onSkip, resolved.skip);
   const source = new PictureSource(resolved, pictureReader(workers));
   return {
     classNames,

@@ -1,4 +1,4 @@
-import { type Augmentation, NO_AUGMENTATION } from '../../src/fine-tune/augmentation';
+import { type Augmentation, MAX_SHIFT, NO_AUGMENTATION } from '../../src/fine-tune/augmentation';
 import type { RgbPicture } from './decode';
 
 /**
@@ -24,18 +24,16 @@ export function resizeCover(
   channels: 1 | 3 = 3,
 ): void {
   const largest = Math.min(picture.width / width, picture.height / height);
-  const scale = largest / change.zoom; // source pixels per output pixel
+  // A window with fewer pixels than are wanted would be blurred, and a net trained on blurred pictures does worse on
+  // sharp ones: such a picture is shifted only.
+  const scale = largest / Math.min(change.zoom, Math.max(1, largest)); // source pixels per output pixel
   const k = Math.max(1, Math.floor(scale));
-  // Rounding may make the window larger than the picture by a hair.
-  const left = Math.max(0, (picture.width - width * scale) * change.x);
-  const top = Math.max(0, (picture.height - height * scale) * change.y);
-  const [x0, y0] = [Math.floor(left), Math.floor(top)];
-  // One cell more than the size needs, since the part may begin within a pixel.
-  const cellsWide = Math.min(Math.ceil((width * scale) / k) + 1, Math.ceil((picture.width - x0) / k));
-  const cellsHigh = Math.min(Math.ceil((height * scale) / k) + 1, Math.ceil((picture.height - y0) / k));
-  const cells = averageCells(picture, x0, y0, cellsWide, cellsHigh, k);
-  const columns = samples(width, scale, left, k, cellsWide);
-  const rows = samples(height, scale, top, k, cellsHigh);
+  const across = spanOf(picture.width, width * scale, change.x, k);
+  const down = spanOf(picture.height, height * scale, change.y, k);
+  const cells = averageCells(picture, across.first, down.first, across.cells, down.cells, k);
+  const cellsWide = across.cells;
+  const columns = samples(width, scale, across, k);
+  const rows = samples(height, scale, down, k);
   if (change.flip) columns.reverse();
 
   const changesColor = change.brightness !== 0 || change.contrast !== 1 || change.saturation !== 1;
@@ -82,13 +80,35 @@ function mix(data: Float32Array, at: number, { first, second, weight }: Sample):
   return value + weight * (data[at + (second - first) * 3] - value);
 }
 
-/** For each of `count` output pixels: which cells it lies between. */
-function samples(count: number, scale: number, start: number, k: number, cellCount: number): Sample[] {
+/** Where a window lies along one axis, in source pixels. */
+interface Span {
+  /** Size of the picture. */
+  size: number;
+  /** Where the window begins; below 0 where it sticks out. */
+  start: number;
+  /** The first pixel that is read, and how many cells from there. */
+  first: number;
+  cells: number;
+}
+
+/** @param at 0…1: the window may stick out by `MAX_SHIFT` of itself where the picture leaves it no room to move. */
+function spanOf(size: number, window: number, at: number, k: number): Span {
+  const room = size - window; // by rounding it may be below 0
+  const start = room / 2 + (at - 0.5) * Math.max(room, 2 * MAX_SHIFT * window);
+  const first = Math.floor(Math.max(0, start));
+  // One cell more than the size needs, since the part may begin within a pixel.
+  const cells = Math.min(Math.ceil((Math.min(size, start + window) - first) / k) + 1, Math.ceil((size - first) / k));
+  return { size, start, first, cells };
+}
+
+/** For each of `count` output pixels: which cells it lies between. Beyond its edges the picture is mirrored. */
+function samples(count: number, scale: number, { size, start, first, cells }: Span, k: number): Sample[] {
   return Array.from({ length: count }, (_, i) => {
-    const position = (start - Math.floor(start) + (i + 0.5) * scale) / k - 0.5;
-    const inside = Math.min(Math.max(position, 0), cellCount - 1);
-    const first = Math.floor(inside);
-    return { first, second: Math.min(first + 1, cellCount - 1), weight: inside - first };
+    const beyond = Math.abs(start + (i + 0.5) * scale);
+    const position = ((beyond > size ? 2 * size - beyond : beyond) - first) / k - 0.5;
+    const inside = Math.min(Math.max(position, 0), cells - 1);
+    const cell = Math.floor(inside);
+    return { first: cell, second: Math.min(cell + 1, cells - 1), weight: inside - cell };
   });
 }
 

@@ -6,8 +6,17 @@ export class SkipLog {
   readonly list: SkippedPicture[] = [];
   private readonly files = new Set<string>();
 
-  /** @param onSkip who is told; without it, the console is. */
-  constructor(private readonly onSkip?: (skipped: SkippedPicture) => void) {}
+  /**
+   * @param onSkip who is told; without it, the console is.
+   * @param known nobody is told of these.
+   */
+  constructor(
+    private readonly onSkip?: (skipped: SkippedPicture) => void,
+    known: readonly SkippedPicture[] = [],
+  ) {
+    this.list.push(...known);
+    for (const { file } of known) this.files.add(file);
+  }
 
   has(file: string): boolean {
     return this.files.has(file);

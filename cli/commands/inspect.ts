@@ -1,7 +1,7 @@
 /** `tfjs-tune-mode inspect <model>`: what Tune mode would pair in a saved layers model, and what Deploy would fold. */
 import { enableProdMode, ready, setBackend } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
-import { loadTopology } from '../../adapters/node/model-topology';
+import { loadTopology } from '../../adapters/node/load-model';
 import { inspect, inspectDeploy } from '../../src';
 import type { Command } from '../command';
 

@@ -5,9 +5,15 @@ import { seededRandom } from '../random';
 export interface Augmentation {
   /** Mirror left and right. */
   flip: boolean;
-  /** The window that is cut out is the largest one that has the wanted shape, made smaller by this factor (≥ 1). */
+  /**
+   * The window that is cut out is the largest one that has the wanted shape, made smaller by this factor (≥ 1), as long
+   * as it has at least as many pixels as are wanted.
+   */
   zoom: number;
-  /** Where that window lies: 0 at the left edge of the picture, 0.5 in the middle, 1 at its right edge. */
+  /**
+   * Where that window lies: 0 at the left edge of the picture, 0.5 in the middle, 1 at its right edge. Where that leaves
+   * little room to move, it goes beyond the edges by `MAX_SHIFT` of its size, and the picture is mirrored there.
+   */
   x: number;
   /** 0 at the top, 1 at the bottom. */
   y: number;
@@ -31,6 +37,7 @@ export const NO_AUGMENTATION: Augmentation = {
 
 /** The strongest changes. Moderate: the pretrained features should still recognise the picture. */
 const MAX_ZOOM = 1.4;
+export const MAX_SHIFT = 0.125;
 const MAX_BRIGHTNESS = 0.1;
 const MAX_CONTRAST = 0.2;
 const MAX_SATURATION = 0.3;

@@ -44,7 +44,7 @@ export interface FineTuneOptions {
   augment?: boolean;
   /** What black and white are, where the data are tensors. Default [-1, 1]. */
   inputRange?: readonly [black: number, white: number];
-  /** Stop after so many epochs without a better one. Default 5. */
+  /** Stop after so many epochs without a better one. Default 8: with the cosine schedule the gains come late. */
   patience?: number;
   /** Fixes everything random. Default 0. */
   seed?: number;
@@ -59,6 +59,21 @@ export interface FineTuneOptions {
   /** Go on with what `checkpoint` holds; with the same model, data and options the curve is that of one run. Default false. */
   resume?: boolean;
 }
+
+export const FINE_TUNE_DEFAULTS = {
+  mode: 'tune' as Mode,
+  epochs: 10,
+  batchSize: 16,
+  optimizer: 'adam' as OptimizerName,
+  keepHead: false,
+  dropout: 0.2,
+  labelSmoothing: 0.1,
+  augment: true,
+  inputRange: [-1, 1] as readonly [number, number],
+  patience: 8,
+  seed: 0,
+  resume: false,
+};
 
 /** Options with defaults filled in. */
 export type ResolvedFineTuneOptions = ReturnType<typeof resolveFineTuneOptions>;
@@ -131,18 +146,7 @@ export function resolveFineTuneOptions(given: FineTuneOptions = {}) {
     throw new TuneModeError('invalid-option', "fineTune: 'resume' needs a 'checkpoint' to go on with.");
   }
   return {
-    mode: 'tune' as Mode,
-    epochs: 10,
-    batchSize: 16,
-    optimizer: 'adam' as OptimizerName,
-    keepHead: false,
-    dropout: 0.2,
-    labelSmoothing: 0.1,
-    augment: true,
-    inputRange: [-1, 1] as readonly [number, number],
-    patience: 5,
-    seed: 0,
-    resume: false,
+    ...FINE_TUNE_DEFAULTS,
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
   } as FineTuneOptions & Required<Omit<FineTuneOptions, OptionalOnes>>;
 }

@@ -16,7 +16,7 @@ import {
   tidy,
 } from '@tensorflow/tfjs-core';
 import { shuffled } from '../random';
-import { type Augmentation, drawAugmentation } from './augmentation';
+import { type Augmentation, drawAugmentation, MAX_SHIFT } from './augmentation';
 import type { Batch, BatchSource, Pass } from './data';
 
 export interface TensorData {
@@ -53,9 +53,6 @@ export function fromTensors(
     },
   };
 }
-
-/** How far a picture is shifted at most, as a share of its side. */
-const MAX_SHIFT = 0.125;
 
 /**
  * The chosen pictures, each changed in its own way. They are shifted by whole pixels, with mirrored edges, not zoomed:

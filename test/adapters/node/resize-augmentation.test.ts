@@ -48,18 +48,47 @@ test.each<[string, Partial<Augmentation>, number, number]>([
   expect([out[0], out[(SIDE - 1) * 3]]).toEqual([first, last]);
 });
 
-test('the window is smaller by zoom, wherever it lies, and stays within the picture', () => {
+test('the window is smaller by zoom, wherever it lies', () => {
   for (const [x, y] of [
     [0, 0],
     [1, 1],
     [0.3, 0.9],
   ]) {
-    const wide = resized({ zoom: 1.25, x, y }, { source: ramp((px) => px), range: [0, 255] });
-    const high = resized({ zoom: 1.25, x, y }, { source: ramp((_, py) => py), range: [0, 255] });
-    // 40 pixels show 32 of the source: from one centre to the next 0.8.
-    const [left, top] = [(80 - 32) * x, (40 - 32) * y];
-    expect(wide[20 * 3]).toBeCloseTo(left + 20.5 * 0.8 - 0.5, 3);
-    expect(high[20 * SIDE * 3]).toBeCloseTo(top + 20.5 * 0.8 - 0.5, 3);
+    const wide = resized({ zoom: 1.25, x, y }, { source: ramp((px) => px, 200, 100), range: [0, 255] });
+    const high = resized({ zoom: 1.25, x, y }, { source: ramp((_, py) => py, 200, 100), range: [0, 255] });
+    // 40 pixels show 80 of the source, in cells of 2; the room is 120 across and 20 down, what a shift of 1/8 needs.
+    const [left, top] = [120 * x, 20 * y];
+    expect(wide[20 * 3]).toBeCloseTo(left + 20.5 * 2 - 0.5, 3);
+    expect(high[20 * SIDE * 3]).toBeCloseTo(top + 20.5 * 2 - 0.5, 3);
+  }
+});
+
+test('a picture without pixels to spare is never enlarged: it is shifted by an eighth at most, and mirrored there', () => {
+  for (const zoom of [1, 1.4]) {
+    const source = ramp((x) => 2 * x, 40, 40);
+    const left = resized({ zoom, x: 0 }, { source, range: [0, 255] });
+    const right = resized({ zoom, x: 1 }, { source, range: [0, 255] });
+    const at = (out: Float32Array, x: number) => out[x * 3];
+    // Shifted by whole pixels: each value is one of the source, not a mixture.
+    for (let x = 0; x < SIDE; x++) {
+      expect(at(left, x)).toBe(2 * (x < 5 ? 4 - x : x - 5));
+      expect(at(right, x)).toBe(2 * (x < 35 ? x + 5 : 74 - x));
+    }
+    expect(resized({ zoom }, { source })).toEqual(resized({}, { source }));
+  }
+});
+
+test.each([
+  [30, 30],
+  [41, 200],
+  [55, 40],
+  [100, 41],
+])('no window of a picture of %i × %i pixels reads outside of it', (width, height) => {
+  for (const zoom of [1, 1.2, 1.4]) {
+    for (const x of [0, 0.01, 0.5, 0.99, 1]) {
+      const out = resized({ zoom, x, y: 1 - x }, { source: ramp(() => 200, width, height), range: [0, 255] });
+      expect(out.every((value) => Math.abs(value - 200) < 1e-3)).toBe(true);
+    }
   }
 });
 

@@ -1,0 +1,144 @@
+/** The `finetune` command's way through a run: load, take the folder, train, write, rename. */
+import { enableProdMode } from '@tensorflow/tfjs-core';
+import { loadPictureFolder, type PictureFolder, useBestBackend } from '../../adapters/node';
+import { type LoadedModel, loadModel } from '../../adapters/node/load-model';
+import { type FineTuneResult, fineTune } from '../../src/fine-tune';
+import { fileIO } from '../../adapters/node';
+import type { Output } from '../command';
+import type { FinetuneSettings } from '../commands/finetune';
+import { heedInterruption } from '../interruption';
+import { ProgressLine } from '../progress';
+import { checkSameRun, RunFolder } from '../run-folder';
+import { checkClasses, countByClass, fingerprintOf } from './data';
+import { epochLine, showProgress } from './show';
+import { summary } from './summary';
+import { type RunFacts, writeResult } from './write-result';
+
+/** Where a model leaves its input size open. */
+const DEFAULT_SIZE = 224;
+
+export async function finetune(settings: FinetuneSettings, output: Output): Promise<number | undefined> {
+  // Without it tfjs advises, on stderr, to install its native backend.
+  enableProdMode();
+  const folder = await RunFolder.open(settings.out, settings);
+  try {
+    return await runIn(folder, settings, output);
+  } finally {
+    await folder.close();
+  }
+}
+
+async function runIn(folder: RunFolder, settings: FinetuneSettings, output: Output): Promise<number | undefined> {
+  const progress = new ProgressLine(output);
+  const interruption = heedInterruption(() => progress.note('Stopping after this step; once more stops at once.'));
+  let pictures: PictureFolder | undefined;
+  try {
+    const { backend } = await useBestBackend(settings.backend === undefined ? {} : { backend: settings.backend });
+    const loaded = await loadModel(settings.model);
+    const input = inputOf(loaded, settings);
+    pictures = await loadPictureFolder(settings.data, {
+      ...input,
+      batchSize: settings.batchSize,
+      validationSplit: settings.validationSplit,
+      seed: settings.seed,
+      ...(settings.keepHead && loaded.metadata.labels ? { classNames: loaded.metadata.labels } : {}),
+      skip: (await folder.readSettings<Kept>())?.skipped,
+      onSkip: ({ file, reason }) => progress.note(`Skipped '${file}': ${reason}.`),
+    });
+    checkClasses(settings.data, pictures);
+    const kept = new KeptSettings(folder, await fingerprintOf(loaded, pictures, { ...input, backend }));
+    if (settings.resume) await kept.check();
+    progress.note(startLine(pictures, settings, backend));
+
+    const result = await fineTune(loaded.model, pictures, {
+      ...trainingOptions(settings),
+      inputRange: input.inputRange,
+      checkpoint: fileIO(folder.checkpoint),
+      resume: settings.resume,
+      signal: interruption.signal,
+      onProgress: (now) => showProgress(progress, now),
+      onEpochEnd: async (record) => {
+        if (record.epoch === 0) await kept.write(pictures as PictureFolder);
+        progress.clear();
+        if (settings.json) output.out(JSON.stringify(record));
+        progress.note(epochLine(record, settings.epochs));
+      },
+    });
+    progress.clear();
+    if (result.ending === 'interrupted') {
+      output.err(await stoppedMessage(folder, settings, result));
+      return interruption.exitCode();
+    }
+    const facts: RunFacts = { settings, backend, imageSize: input.imageSize, inputRange: input.inputRange };
+    const written = await writeResult(folder.result, result, pictures, facts, (text) => progress.show(text, 1, ''));
+    progress.clear();
+    await folder.commit();
+    const text = summary(settings, result, pictures, written);
+    // With --json, stdout is for the epochs alone.
+    if (settings.json) output.err(text);
+    else output.out(text);
+    return result.ending === 'diverged' ? diverged(result, output) : undefined;
+  } finally {
+    progress.clear();
+    interruption.end();
+    await pictures?.close();
+  }
+}
+
+/** What the pictures must be made into for this model. */
+function inputOf({ model, metadata }: LoadedModel, settings: FinetuneSettings) {
+  const [, height, width, channels] = model.inputs[0]?.shape ?? [];
+  const own: [number, number] | undefined = height && width ? [height, width] : undefined;
+  return {
+    imageSize: settings.imageSize ?? own ?? metadata.imageSize ?? ([DEFAULT_SIZE, DEFAULT_SIZE] as [number, number]),
+    inputRange: settings.inputRange ?? metadata.inputRange ?? ([-1, 1] as [number, number]),
+    channels: (channels === 1 ? 1 : 3) as 1 | 3,
+  };
+}
+
+function trainingOptions(settings: FinetuneSettings) {
+  const { mode, epochs, learningRate, optimizer, unfreeze, keepHead, augment, seed } = settings;
+  return { mode, epochs, learningRate, optimizer, unfreeze, keepHead, augment, seed };
+}
+
+function startLine({ train, val, classNames }: PictureFolder, { mode }: FinetuneSettings, backend: string): string {
+  return `${classNames.length} classes, ${train.count} pictures to train on, ${val.count} to validate; ${mode} mode on ${backend}.`;
+}
+
+async function stoppedMessage(folder: RunFolder, settings: FinetuneSettings, { history }: FineTuneResult) {
+  if (!(await folder.hasCheckpoint())) return 'Stopped before the first epoch; nothing was kept.';
+  const line = settings.resume ? settings.line : `${settings.line.replace(/ --force(?= |$)/, '')} --resume`;
+  return `Stopped after epoch ${history.at(-1)?.epoch ?? 0}; everything is kept. Go on with:\n  ${line}`;
+}
+
+function diverged({ advisedLearningRate, bestEpoch }: FineTuneResult, { err }: Output): number {
+  err(
+    `error: the loss is no number any more, so the run was stopped; the result is that of epoch ${bestEpoch}. ` +
+      `Try --learning-rate ${advisedLearningRate}.`,
+  );
+  return 1;
+}
+
+interface Kept {
+  run: Record<string, unknown>;
+  skipped: { file: string; reason: string }[];
+}
+
+/** What is written down beside the checkpoint, so that only the same run goes on with it. */
+class KeptSettings {
+  constructor(
+    private readonly folder: RunFolder,
+    private readonly run: Record<string, unknown>,
+  ) {}
+
+  async check(): Promise<void> {
+    const before = await this.folder.readSettings<Kept>();
+    if (before) checkSameRun(before.run, this.run);
+  }
+
+  async write({ skipped }: PictureFolder): Promise<void> {
+    await this.folder.writeSettings({ run: this.run, skipped: [...skipped] } satisfies Kept);
+  }
+}
+
+export { countByClass };
