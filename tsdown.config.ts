@@ -8,7 +8,7 @@ const shared = {
   fixedExtension: false,
   checks: { pluginTimings: false },
 };
-const library = { index: 'src/index.ts', node: 'adapters/node/index.ts' };
+const library = { index: 'src/index.ts', node: 'adapters/node/index.ts', 'fine-tune': 'src/fine-tune/index.ts' };
 
 export default defineConfig([
   { ...shared, entry: { ...library, cli: 'cli/main.ts' }, format: ['esm'], dts: true },

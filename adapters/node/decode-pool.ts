@@ -135,6 +135,8 @@ export class DecodePool implements PictureReader {
   }
 
   private receive(thread: Thread, message: FromWorker): void {
+    // A late answer of a thread that is being ended must not let go of it: the process would end in the middle of `close`.
+    if (!this.threads.has(thread)) return;
     if ('began' in message) {
       thread.current = message.began;
       return;

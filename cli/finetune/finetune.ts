@@ -1,15 +1,14 @@
 /** The `finetune` command's way through a run: load, take the folder, train, write, rename. */
 import { enableProdMode } from '@tensorflow/tfjs-core';
-import { loadPictureFolder, type PictureFolder, useBestBackend } from '../../adapters/node';
+import { fileIO, loadPictureFolder, type PictureFolder, useBestBackend } from '../../adapters/node';
 import { type LoadedModel, loadModel } from '../../adapters/node/load-model';
 import { type FineTuneResult, fineTune } from '../../src/fine-tune';
-import { fileIO } from '../../adapters/node';
 import type { Output } from '../command';
 import type { FinetuneSettings } from '../commands/finetune';
 import { heedInterruption } from '../interruption';
 import { ProgressLine } from '../progress';
 import { checkSameRun, RunFolder } from '../run-folder';
-import { checkClasses, countByClass, fingerprintOf } from './data';
+import { checkClasses, fingerprintOf } from './data';
 import { epochLine, showProgress } from './show';
 import { summary } from './summary';
 import { type RunFacts, writeResult } from './write-result';
@@ -23,6 +22,11 @@ export async function finetune(settings: FinetuneSettings, output: Output): Prom
   const folder = await RunFolder.open(settings.out, settings);
   try {
     return await runIn(folder, settings, output);
+  } catch (error) {
+    if (!settings.resume && (await folder.hasCheckpoint())) {
+      output.err(`Stopped by an error; the run is kept. Once that is mended, go on with:\n  ${lineToGoOn(settings)}`);
+    }
+    throw error;
   } finally {
     await folder.close();
   }
@@ -107,8 +111,11 @@ function startLine({ train, val, classNames }: PictureFolder, { mode }: Finetune
 
 async function stoppedMessage(folder: RunFolder, settings: FinetuneSettings, { history }: FineTuneResult) {
   if (!(await folder.hasCheckpoint())) return 'Stopped before the first epoch; nothing was kept.';
-  const line = settings.resume ? settings.line : `${settings.line.replace(/ --force(?= |$)/, '')} --resume`;
-  return `Stopped after epoch ${history.at(-1)?.epoch ?? 0}; everything is kept. Go on with:\n  ${line}`;
+  return `Stopped after epoch ${history.at(-1)?.epoch ?? 0}; everything is kept. Go on with:\n  ${lineToGoOn(settings)}`;
+}
+
+function lineToGoOn({ resume, line }: FinetuneSettings): string {
+  return resume ? line : `${line.replace(/ --force(?= |$)/, '')} --resume`;
 }
 
 function diverged({ advisedLearningRate, bestEpoch }: FineTuneResult, { err }: Output): number {
@@ -140,5 +147,3 @@ class KeptSettings {
     await this.folder.writeSettings({ run: this.run, skipped: [...skipped] } satisfies Kept);
   }
 }
-
-export { countByClass };

@@ -9,6 +9,12 @@ export interface Confusion {
   share: number;
 }
 
+/** Whether every picture was right; false where there were none. */
+export function isPerfect(confusion: readonly (readonly number[])[]): boolean {
+  const right = total(confusion.map((row, label) => row[label] ?? 0));
+  return right > 0 && right === total(confusion.map(total));
+}
+
 /** Share of a row in each of its cells, 0…1; null for a class without pictures. */
 export function rowShares(row: readonly number[]): number[] | null {
   const sum = total(row);

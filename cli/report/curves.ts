@@ -27,7 +27,7 @@ export function accuracyCurves(report: RunReport): LineChart {
 
 /** The curve of the range test; null where the learning rate was given. */
 export function rateCurve({ rateTest, learningRate }: RunReport): LineChart | null {
-  if (rateTest === null) return null;
+  if (rateTest === null || rateTest.length === 0) return null;
   const tried = rateTest.filter((point) => point.learningRate > 0 && Number.isFinite(point.learningRate));
   const isShown = learningRate > 0 && Number.isFinite(learningRate);
   const points = tried.map(({ learningRate: x, loss: y }) => ({ x, y, label: `${rate(x)}: loss ${precise(y)}` }));
@@ -102,7 +102,10 @@ function epochChart(
     series: trained.length > 0 ? series : series.slice(1),
     mark:
       best && Number.isFinite(val(best))
-        ? { x: best.epoch, label: `best epoch ${best.epoch}: ${quantity} ${format(val(best))}` }
+        ? {
+            x: best.epoch,
+            label: `${best.epoch === 0 ? 'best: head alone,' : `best epoch ${best.epoch}:`} ${quantity} ${format(val(best))}`,
+          }
         : null,
   };
 }

@@ -36,7 +36,7 @@ export function reportHtml(report: RunReport): string {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="${POLICY}">
-<title>${value} ${text} – fine-tuning of ${report.model}</title>
+<title>${`${value} ${text}`.trim()} – fine-tuning of ${report.model}</title>
 <link rel="icon" href="data:,">
 <style>${new Markup(PAGE_STYLE)}</style>
 </head>

@@ -47,6 +47,9 @@ export function drawChart(chart: LineChart, { width, height }: ChartSize, hasHin
   const x = (value: number) => left + (right - left) * position(chart.x, value);
   const y = (value: number) => bottom - (bottom - TOP) * position(chart.y, value);
 
+  const most = Math.max(...chart.series.map(({ points }) => points.length));
+  const radius = most > 60 ? 1.2 : most > 26 ? 2 : 3;
+
   const rows = chart.y.ticks.map(
     ({ at, label }) => markup`<line class="grid" x1="${left}" x2="${right}" y1="${y(at)}" y2="${y(at)}"/>
 <text x="${left - 8}" y="${y(at) + 4}" text-anchor="end">${label}</text>`,
@@ -62,7 +65,7 @@ ${rows}
 ${columns}
 <text x="${(left + right) / 2}" y="${bottom + 35}" text-anchor="middle">${chart.xTitle}</text>
 ${chart.mark && drawMark(x(chart.mark.x), chart.mark.label, left, right, bottom)}
-${chart.series.map((series) => drawSeries(series, x, y, chart.mark?.x ?? null, hasHints))}`;
+${chart.series.map((series) => drawSeries(series, x, y, radius, chart.mark?.x ?? null, hasHints))}`;
 }
 
 /** Above the curves, where nothing can be in its way. */
@@ -78,13 +81,13 @@ function drawSeries(
   { kind, points }: Series,
   x: (value: number) => number,
   y: (value: number) => number,
+  radius: number,
   marked: number | null,
   hasHints: boolean,
 ): Markup {
   let path = '';
   let isGap = true;
   const dots: Markup[] = [];
-  const radius = points.length > 60 ? 1.2 : points.length > 25 ? 2 : 3;
   for (const point of points) {
     if (point.y === null || !Number.isFinite(point.y)) {
       isGap = true;

@@ -21,6 +21,11 @@ export function markup(literals: TemplateStringsArray, ...parts: Part[]): Markup
   );
 }
 
+/** A name that may be broken after its separators. */
+export function breakable(name: string): Markup {
+  return markup`${name.split(/(?<=[_/\\])/).map((part, index) => markup`${index > 0 && markup`<wbr>`}${part}`)}`;
+}
+
 function render(part: Part): string {
   if (part instanceof Markup) return part.text;
   if (typeof part === 'string') return escaped(part);

@@ -1,13 +1,15 @@
 /** The confusion matrix and the classes as tables of the page. */
 import { recall, rowShares, topConfusions } from './confusion';
 import { count, percent, whole } from './format';
-import { type Markup, markup } from './markup';
+import { breakable, type Markup, markup } from './markup';
 import type { RunReport } from './run-report';
 import { className } from './summary';
 import { shorten } from './text';
 
 /** With more classes the columns' names stand upright, and zeros are left out. */
 const FEW = 6;
+/** With more classes the cells are as small as their numbers allow. */
+const MANY = 16;
 const NAME_WIDTH = 11;
 const LIST_WIDTH = 22;
 
@@ -29,7 +31,7 @@ export function matrixTable({ confusion, labels }: RunReport): Markup {
     return markup`<tr><th scope="row" title="${names[label]}"><span class="name">${shorten(names[label], NAME_WIDTH)}</span></th>${cells}</tr>\n`;
   });
   return markup`<p class="remark">Rows are true classes, columns what the model said. The stronger a cell's colour, the larger its share of the row.</p>
-<div class="scroll" role="region" aria-label="Confusion matrix" tabindex="0"><table class="matrix${isLarge ? ' large' : ''}" aria-label="Confusion matrix">
+<div class="scroll" role="region" aria-label="Confusion matrix" tabindex="0"><table class="matrix${isLarge ? ' large' : ''}${confusion.length > MANY ? ' huge' : ''}" aria-label="Confusion matrix">
 <thead><tr><td><span class="corner">true ↓ said →</span></td>${heads}</tr></thead>
 <tbody>${rows}</tbody></table></div>`;
 }
@@ -50,11 +52,11 @@ export function classTable({ labels, counts, confusion }: RunReport): Markup {
   const rows = labels.map((label, index) => {
     const share = recall(confusion, index);
     const bar = share !== null && markup`<span class="bar" style="--share:${share}"></span>`;
-    return markup`<tr><th scope="row" class="name">${label}</th><td>${whole(counts.train[index])}</td><td>${whole(counts.val[index])}</td><td class="share">${percent(share)}${bar}</td></tr>\n`;
+    return markup`<tr><th scope="row" class="name" title="${label}">${breakable(shorten(label, 40))}</th><td>${whole(counts.train[index])}</td><td>${whole(counts.val[index])}</td><td class="share">${percent(share)}${bar}</td></tr>\n`;
   });
   const table = markup`<table class="data numbers"><thead><tr><th scope="col">class</th><th scope="col">training</th><th scope="col">validation</th><th scope="col">of these right</th></tr></thead><tbody>${rows}</tbody></table>`;
   const isLong = labels.length > 12;
   return isLong
-    ? markup`<details><summary>Pictures per class (${count(labels.length, 'class')})</summary><div class="scroll">${table}</div></details>`
+    ? markup`<details><summary>All ${count(labels.length, 'class')}</summary><div class="scroll">${table}</div></details>`
     : markup`<div class="scroll">${table}</div>`;
 }

@@ -74,12 +74,14 @@ table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabula
 .matrix td.right { background: color-mix(in srgb, var(--val) calc((0.25 + 0.75 * var(--share)) * var(--strength)), var(--panel)); font-weight: 600; }
 .matrix td.wrong { background: color-mix(in srgb, var(--train) calc((0.25 + 0.75 * var(--share)) * var(--strength)), var(--panel)); }
 .matrix td.zero { color: var(--muted); }
-.matrix.large { border-spacing: 1px; font-size: 11px; }
+.matrix.large { border-spacing: 2px; font-size: 13px; }
+.matrix.huge { border-spacing: 1px; font-size: 11px; }
 .matrix.large thead th { padding: 2px 0 6px; }
 .matrix.large thead span.name { writing-mode: vertical-rl; text-orientation: sideways; transform: rotate(180deg); }
 .matrix.large th[scope=row] { padding: 0 6px 0 0; line-height: 1.1; }
 .matrix.large thead td { vertical-align: bottom; padding-bottom: 6px; }
-.matrix.large tbody td { min-width: 21px; width: 21px; height: 21px; padding: 0 1px; font-size: 11px; }
+.matrix.large tbody td { min-width: 34px; width: 34px; height: 34px; padding: 0 1px; font-size: 13px; }
+.matrix.huge tbody td { min-width: 21px; width: 21px; height: 21px; font-size: 11px; }
 
 .confusions { list-style: none; padding: 0; margin: 0; max-width: 640px; font-size: 15px; }
 .confusions li { display: flex; flex-wrap: wrap; justify-content: space-between; column-gap: 20px; padding: 6px 0; border-bottom: 1px solid var(--grid); }
@@ -90,7 +92,8 @@ figure img, .missing { display: block; width: 100%; height: auto; aspect-ratio: 
 .missing { display: grid; place-items: center; text-align: center; padding: 12px; color: var(--muted); font-size: 13px; border: 1px dashed var(--rule); }
 figcaption { font-size: 14px; line-height: 1.35; padding-top: 8px; }
 .file { display: block; color: var(--muted); font-size: 12px; margin-bottom: 4px; }
-.said { display: grid; grid-template-columns: 1fr auto; gap: 8px; }
+.said { display: block; overflow-wrap: break-word; }
+.said .number { white-space: nowrap; }
 .said .wrong { color: var(--train); }
 
 details { margin-top: 12px; }
@@ -109,8 +112,8 @@ code { font: inherit; }
   figure, .chart, .tiles > div, tr, li { break-inside: avoid; }
   .charts { grid-template-columns: 1fr 1fr; gap: 20px; }
   .scroll { overflow: visible; }
-  .matrix.large { font-size: 7px; }
-  .matrix.large tbody td { min-width: 14px; width: 14px; height: 14px; font-size: 7px; padding: 0; }
+  .matrix.huge { font-size: 7px; }
+  .matrix.huge tbody td { min-width: 14px; width: 14px; height: 14px; font-size: 7px; padding: 0; }
   .bar { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   details::details-content { content-visibility: visible; block-size: auto; }
 }

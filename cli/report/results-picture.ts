@@ -1,5 +1,5 @@
 /** What a run confuses, as part of the SVG picture: the matrix, and beside it what went wrong. */
-import { topConfusions } from './confusion';
+import { isPerfect, topConfusions } from './confusion';
 import { percent, whole } from './format';
 import { markup } from './markup';
 import { type Drawing, drawMatrix } from './matrix-picture';
@@ -33,7 +33,7 @@ export function drawResults(report: RunReport, width: number, gutter: number): D
 
 function drawMistakes({ worst, confusion }: RunReport, width: number): Drawing {
   const title = markup`<text class="title" y="13">Most wrong</text>`;
-  if (worst.length === 0) {
+  if (worst.length === 0 && isPerfect(confusion)) {
     const text = markup`<text y="42">Nothing: every validation picture was recognised.</text>`;
     return { markup: markup`${title}${text}`, height: 60 };
   }

@@ -1,8 +1,9 @@
 /** The sections of the page, each from the report alone. Markup without text where there is nothing to say. */
+import { isPerfect } from './confusion';
 import { accuracyCurves, gaps, lossCurves, rateCurve } from './curves';
 import { bytes, count, dateTime, duration, milliseconds, NONE, percent, precise, rate, whole } from './format';
 import { chartPicture } from './line-chart';
-import { type Markup, markup, type Part } from './markup';
+import { breakable, type Markup, markup, type Part } from './markup';
 import { classTable, confusionList, matrixTable } from './matrix-table';
 import type { RunReport } from './run-report';
 import { bestRecord, endingName, fileName, headline, lastPart, notice, story, total } from './summary';
@@ -19,15 +20,11 @@ const facts = (kind: string, entries: readonly (readonly [name: string, value: s
       markup`<div><dt>${name}</dt><dd><span class="name">${breakable(value)}</span>${remark !== undefined && markup`<small>${remark}</small>`}</dd></div>\n`,
   )}</dl>`;
 
-/** A name that may be broken after its separators. */
-const breakable = (name: string): Markup =>
-  markup`${name.split(/(?<=[_/\\])/).map((part, index) => markup`${index > 0 && markup`<wbr>`}${part}`)}`;
-
 export function pageHeader(report: RunReport): Markup {
   const { value, text } = headline(report);
   const said = notice(report);
   return markup`<header><p class="eyebrow">Fine-tuning report · ${dateTime(report.date)}</p>
-<h1><span class="figure">${value}</span> <span class="figure-text">${text}</span></h1>
+<h1>${value !== '' && markup`<span class="figure">${value}</span> `}<span class="figure-text">${text}</span></h1>
 <p class="story">${story(report)}</p>
 ${said && markup`<div class="notice${said.isProblem ? ' problem' : ''}" role="note"><b>${said.title}</b> ${said.text}</div>`}
 ${facts('facts', [
@@ -45,6 +42,7 @@ ${facts('facts', [
 }
 
 export function learningSection(report: RunReport): Markup {
+  if (report.history.length === 0) return markup``;
   const broken = gaps(report);
   return section(
     'How it learned',
@@ -106,18 +104,18 @@ export function confusionSection(report: RunReport): Markup {
 
 export function worstSection({ worst, confusion, data }: RunReport): Markup {
   if (worst.length === 0) {
-    return confusion.length === 0
-      ? markup``
-      : section('What it got most wrong', markup`<p>Nothing: every validation picture was recognised.</p>`);
+    return isPerfect(confusion)
+      ? section('What it got most wrong', markup`<p>Nothing: every validation picture was recognised.</p>`)
+      : markup``;
   }
   const figures = worst.map((picture) => {
     const { file, src, label, predicted, probability, probabilityOfLabel } = picture;
-    const image = src.startsWith('data:image/')
+    const image = src !== ''
       ? markup`<img src="${src}" alt="A picture of class ${label} that was taken for ${predicted}" width="160" height="160">`
       : markup`<div class="missing" role="img" aria-label="The picture could not be read">The picture could not be read.</div>`;
     return markup`<li><figure>${image}<figcaption><span class="file" title="${fileName(file, data)}">${shorten(lastPart(file), 26)}</span>
-<span class="said"><b class="name wrong" title="${predicted}">${shorten(predicted, 20)}</b> <span class="number">${percent(probability)}</span></span>
-<span class="said"><span>not <b class="name" title="${label}">${shorten(label, 20)}</b></span> <span class="number">${percent(probabilityOfLabel)}</span></span></figcaption></figure></li>\n`;
+<span class="said"><b class="name wrong" title="${predicted}">${breakable(shorten(predicted, 20))}</b> <span class="number">${percent(probability)}</span></span>
+<span class="said">not <b class="name" title="${label}">${breakable(shorten(label, 20))}</b> <span class="number">${percent(probabilityOfLabel)}</span></span></figcaption></figure></li>\n`;
   });
   return section(
     'What it got most wrong',

@@ -10,12 +10,12 @@ export function bestRecord({ history, bestEpoch }: RunReport): EpochRecord | nul
 
 export const total = (counts: readonly number[]): number => counts.reduce((sum, value) => sum + value, 0);
 
-/** The number that counts, and what it counts. */
+/** The number that counts, empty where there is none, and what it counts. */
 export function headline(report: RunReport): { value: string; text: string } {
   const accuracy = bestRecord(report)?.valAccuracy ?? null;
-  const pictures = total(report.counts.val);
+  const pictures = total(report.confusion.map(total)) || total(report.counts.val);
   return percent(accuracy) === NONE
-    ? { value: NONE, text: 'No accuracy was measured.' }
+    ? { value: '', text: 'No accuracy was measured' }
     : { value: percent(accuracy), text: `of ${count(pictures, 'validation picture')} recognised` };
 }
 
@@ -78,16 +78,10 @@ export function notice(report: RunReport): Notice | null {
 
 /** How the run ended, in a word or two. */
 export function endingName({ ending, history }: RunReport): string {
-  const last = history[history.length - 1]?.epoch ?? 0;
-  if (last === 0 && ending !== 'finished')
-    return `${ending === 'early-stop' ? 'stopped early' : ending} in the first epoch`;
-  const names = {
-    finished: 'finished',
-    'early-stop': 'stopped early',
-    interrupted: 'interrupted',
-    diverged: 'diverged',
-  };
-  return `${names[ending]} after ${count(last, 'epoch')}`;
+  const name = ending === 'early-stop' ? 'stopped early' : ending;
+  const last = history[history.length - 1]?.epoch;
+  if (last === undefined) return `${name} before the head was trained`;
+  return last === 0 && ending !== 'finished' ? `${name} in the first epoch` : `${name} after ${count(last, 'epoch')}`;
 }
 
 /** A picture's file without the folder of the data set in front. */

@@ -52,9 +52,10 @@ export function reportSvg(report: RunReport): string {
     y += height;
     return placed;
   });
+  const title = `Fine-tuning of ${report.model}: ${`${value} ${text}`.trim()}`;
   const height = Math.ceil(y + MARGIN - 8);
-  return markup`<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="Fine-tuning of ${report.model}: ${value} ${text}">
-<title>Fine-tuning of ${report.model}: ${value} ${text}</title>
+  return markup`<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${title}">
+<title>${title}</title>
 <style>${new Markup(STYLE)}</style>
 <rect x="0.5" y="0.5" width="${WIDTH - 1}" height="${height - 1}" rx="10" fill="${LIGHT.paper}" stroke="${LIGHT.rule}"/>
 ${drawn}</svg>
@@ -66,7 +67,7 @@ function drawHeadline(report: RunReport): Drawing {
   const { labels, counts, mode, model } = report;
   const facts = ` · ${mode} mode · ${count(labels.length, 'class')} · ${count(total(counts.train), 'training picture')} · ${endingName(report)}`;
   return {
-    markup: markup`<text x="-3" y="50"><tspan class="figure">${value}</tspan><tspan class="lead" dx="16">${text}</tspan></text>
+    markup: markup`<text x="-3" y="50"><tspan class="figure">${value}</tspan><tspan class="lead" dx="${value === '' ? 3 : 16}">${text}</tspan></text>
 <text class="muted" y="84">${shorten(model, INNER / 13 - textWidth(facts))}${facts}</text>`,
     height: 118,
   };
@@ -86,6 +87,7 @@ ${lines.map((line, index) => markup`<text x="14" y="${24 + 20 * index}">${line}<
 }
 
 function drawCurves(report: RunReport): Drawing {
+  if (report.history.length === 0) return { markup: markup``, height: 0 };
   return {
     markup: markup`<g class="chart">${drawChart(lossCurves(report), CHART, false)}</g>
 <g class="chart" transform="translate(${HALF + GUTTER} 0)">${drawChart(accuracyCurves(report), CHART, false)}</g>`,

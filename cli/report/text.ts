@@ -8,6 +8,7 @@ const WIDTHS: readonly (readonly [RegExp, number])[] = [
   [/^[ijlI.,:;'|!\s]/, 0.34],
   [/^[frt()[\]{}/\\"*-]/, 0.42],
   [/^[mwMW@%…—]/, 0.92],
+  [/^[<>=+~&#_\ufffd]/, 0.84],
   [/^[A-Z]/, 0.71],
   // Emoji, Chinese, Japanese, Korean.
   [/^[\p{Extended_Pictographic}\p{RI}\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef]/u, 1.25],

@@ -22,7 +22,7 @@ import { compile, NO_STEPS, trainStep, weigh } from './steps';
 import { fromTensors, type TensorData } from './tensor-source';
 import { computeFeatures, trainHead } from './train-head';
 import { unfreeze } from './unfreeze';
-import { restoreSnapshot, type Snapshot, takeSnapshot } from './weights';
+import { hasFiniteWeights, restoreSnapshot, type Snapshot, takeSnapshot } from './weights';
 
 /** What to train on; what `loadPictureFolder` gives is one. */
 export interface FineTuneData {
@@ -277,7 +277,8 @@ class Run {
       const { sums, spent } = this.state;
       const training = spent.steps.reduce((sum, ms) => sum + ms, 0) + spent.waiting;
       const { loss, accuracy } = await this.validate();
-      if (!Number.isFinite(loss)) return 'diverged';
+      // Kernels that clip (wasm's relu6) turn NaN into a number, so that the loss alone does not tell.
+      if (!Number.isFinite(loss) || !(await hasFiniteWeights(this.model))) return 'diverged';
       const epoch = this.state.epoch + 1;
       this.state.epoch = epoch;
       await this.record({

@@ -15,3 +15,10 @@ export function restoreSnapshot(model: LayersModel, snapshot: Snapshot): void {
   model.setWeights(weights);
   dispose(weights);
 }
+
+export async function hasFiniteWeights(model: LayersModel): Promise<boolean> {
+  for (const weight of model.getWeights()) {
+    if (!(await weight.data()).every(Number.isFinite)) return false;
+  }
+  return true;
+}

@@ -37,7 +37,7 @@ const setValues = (variables: tf.Variable[], values: number[][]) =>
   tf.tidy(() => {
     for (const [i, v] of variables.entries()) v.assign(tf.tensor(values[i], SIZES[i]));
   });
-const rateAt = (index: number) => 0.01 * (1 + index);
+const rateAt = (index: number) => 0.002 * (1 + (index % 3));
 
 function steps(optimizer: tf.Optimizer, variables: tf.Variable[], from: number, to: number): void {
   for (let index = from; index < to; index++) {
