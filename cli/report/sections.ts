@@ -110,7 +110,7 @@ export function worstSection({ worst, confusion, data }: RunReport): Markup {
   }
   const figures = worst.map((picture) => {
     const { file, src, label, predicted, probability, probabilityOfLabel } = picture;
-    const image = src !== ''
+    const image = src.startsWith('data:image/')
       ? markup`<img src="${src}" alt="A picture of class ${label} that was taken for ${predicted}" width="160" height="160">`
       : markup`<div class="missing" role="img" aria-label="The picture could not be read">The picture could not be read.</div>`;
     return markup`<li><figure>${image}<figcaption><span class="file" title="${fileName(file, data)}">${shorten(lastPart(file), 26)}</span>
