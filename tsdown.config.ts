@@ -18,7 +18,7 @@ export default defineConfig([
     format: ['cjs'],
     dts: true,
     // The helpers of the CommonJS format in a chunk of their own: in an entry they would be exported to the user.
-    outputOptions: { advancedChunks: { groups: [{ name: 'runtime', test: /rolldown[:/\\]runtime/ }] } },
+    outputOptions: { codeSplitting: { groups: [{ name: 'runtime', test: /rolldown[:/\\]runtime/ }] } },
   },
   // The program of a decoding thread, for both formats: in one file, so that nothing of tfjs can come along.
   { ...shared, entry: { 'picture-worker': 'adapters/node/picture-worker.ts' }, format: ['esm'], dts: false },

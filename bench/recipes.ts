@@ -67,7 +67,14 @@ async function child(arm: string, model: string, seed: number): Promise<Omit<Out
     const { history, bestEpoch, learningRate, peakBytes } = result;
     const accuracy = history[bestEpoch].valAccuracy;
     const msPerStep = history.at(-1)?.msPerStep ?? undefined;
-    return { accuracy, seconds: seconds(), learningRate, peakBytes: peakBytes ?? undefined, best: bestEpoch, msPerStep };
+    return {
+      accuracy,
+      seconds: seconds(),
+      learningRate,
+      peakBytes: peakBytes ?? undefined,
+      best: bestEpoch,
+      msPerStep,
+    };
   }
   const { model: net, features, dense } = withNewHead(loaded, pictures.classNames.length, dropout);
   if (arm === 'head') {
@@ -127,7 +134,8 @@ const NAMES: Record<string, string> = {
   fit: 'plain tfjs fit, Train mode',
   tune: 'finetune, defaults',
 };
-const mean = (numbers: (number | undefined)[]) => numbers.reduce((sum: number, n) => sum + (n ?? Number.NaN), 0) / numbers.length;
+const mean = (numbers: (number | undefined)[]) =>
+  numbers.reduce((sum: number, n) => sum + (n ?? Number.NaN), 0) / numbers.length;
 const rows: string[][] = [];
 for (const model of positionals) {
   const outcomes: Record<string, Outcome[]> = { head: [], fit: [], tune: [] };
@@ -156,6 +164,15 @@ for (const model of positionals) {
     ]);
   }
 }
-const head = ['model', 'recipe', `accuracy %, seeds ${values.seeds}`, 'mean', 'seconds', 'ms/step', 'peak MB', 'RSS MB'];
+const head = [
+  'model',
+  'recipe',
+  `accuracy %, seeds ${values.seeds}`,
+  'mean',
+  'seconds',
+  'ms/step',
+  'peak MB',
+  'RSS MB',
+];
 console.log(`${data}, batch ${batchSize}, ${epochs} epochs, ${os.cpus()[0]?.model}, Node ${process.version}\n`);
 console.log(table(head, rows));

@@ -127,7 +127,8 @@ export class RunFolder {
       await fs.rmdir(this.out);
       return;
     }
-    if (!force) throw new UsageError(`--out '${this.out}' exists already; name another folder, or replace it (--force)`);
+    if (!force)
+      throw new UsageError(`--out '${this.out}' exists already; name another folder, or replace it (--force)`);
     if (!names.includes(MARK)) {
       throw new UsageError(
         `--out '${this.out}' is no result of this command (it has no ${MARK}), so --force does not replace it; name another folder`,
@@ -158,7 +159,9 @@ async function exists(place: string): Promise<boolean> {
 export function checkSameRun(before: Record<string, unknown>, now: Record<string, unknown>): void {
   const differing = Object.keys(now).filter((name) => JSON.stringify(before[name]) !== JSON.stringify(now[name]));
   if (differing.length === 0) return;
-  const list = differing.map((name) => `${name} (${JSON.stringify(before[name])} then, ${JSON.stringify(now[name])} now)`);
+  const list = differing.map(
+    (name) => `${name} (${JSON.stringify(before[name])} then, ${JSON.stringify(now[name])} now)`,
+  );
   throw new TuneModeError(
     'invalid-data',
     `The run cannot be gone on with, as it began with other settings: ${list.join(', ')}. Use the same ones, or begin anew with --force.`,

@@ -17,6 +17,8 @@ export function describeSystemError(error: unknown): string | undefined {
   if (typeof code !== 'string' || typeof syscall !== 'string') return undefined;
   const place = dest ?? path;
   const where = place === undefined ? '' : ` '${place}'`;
-  const doing = ['write', 'open', 'mkdir', 'rename', 'fsync', 'link'].includes(syscall) ? 'cannot write' : `${syscall} failed`;
+  const doing = ['write', 'open', 'mkdir', 'rename', 'fsync', 'link'].includes(syscall)
+    ? 'cannot write'
+    : `${syscall} failed`;
   return `${doing}${where}: ${MEANINGS[code] ?? 'the system refuses'} (${code}).`;
 }

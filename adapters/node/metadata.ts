@@ -43,7 +43,8 @@ export async function readMetadata(place: string, model: LayersModel): Promise<M
   return {
     labels: labels as string[] | undefined,
     imageSize: asPair(userMetadata.imageSize ?? found?.imageSize ?? own.imageSize),
-    inputRange: asPair(userMetadata.inputRange ?? own.inputRange) ?? (isTeachable ? TEACHABLE_MACHINE_RANGE : undefined),
+    inputRange:
+      asPair(userMetadata.inputRange ?? own.inputRange) ?? (isTeachable ? TEACHABLE_MACHINE_RANGE : undefined),
   };
 }
 

@@ -1,8 +1,8 @@
 /** `tfjs-tune-mode finetune`: from a folder of pictures to a tuned, deployed, documented model. */
 import path from 'node:path';
 import type { Mode } from '../../src';
-import { FINE_TUNE_DEFAULTS as DEFAULTS } from '../../src/fine-tune/options';
 import { OPTIMIZER_NAMES, type OptimizerName } from '../../src/fine-tune/optimizer';
+import { FINE_TUNE_DEFAULTS as DEFAULTS } from '../../src/fine-tune/options';
 import { type Arguments, type Command, UsageError, type Values } from '../command';
 import { finetune } from '../finetune/finetune';
 import { imageSizeOf, numberOf, oneOf, rangeOf, wholeNumberOf } from '../values';
@@ -114,14 +114,17 @@ export function readSettings({ values, line }: Arguments): FinetuneSettings {
   // A result among the classes would be a class itself in the next run.
   const within = path.relative(path.resolve(data), path.resolve(out));
   if (within === '' || !(within.startsWith('..') || path.isAbsolute(within))) {
-    throw new UsageError(`--out '${out}' is inside --data '${data}', whose folders are classes; name a folder elsewhere`);
+    throw new UsageError(
+      `--out '${out}' is inside --data '${data}', whose folders are classes; name a folder elsewhere`,
+    );
   }
   return settings;
 }
 
 function pathOf(values: Values, name: string): string {
   const value = values[name];
-  if (typeof value !== 'string' || value.trim() === '') throw new UsageError(`--${name} must be a path; found '${value}'`);
+  if (typeof value !== 'string' || value.trim() === '')
+    throw new UsageError(`--${name} must be a path; found '${value}'`);
   return value;
 }
 

@@ -58,7 +58,9 @@ export const predictCommand: Command = {
         output.out(JSON.stringify({ file, class: labels[best], probability: probabilities[best], probabilities: all }));
         return;
       }
-      const named = order.slice(0, top).map((index) => `${labels[index]}  ${(100 * probabilities[index]).toFixed(1)} %`);
+      const named = order
+        .slice(0, top)
+        .map((index) => `${labels[index]}  ${(100 * probabilities[index]).toFixed(1)} %`);
       output.out(`${file.padEnd(width_)}  ${named.join('   ')}`);
     });
     loaded.model.dispose();
@@ -143,7 +145,9 @@ async function picturesOf(given: string[]): Promise<string[]> {
       files.push(place);
       continue;
     }
-    const names = (await fs.readdir(place)).filter((name) => /\.(jpe?g|png)$/i.test(name) && !name.startsWith('.')).sort();
+    const names = (await fs.readdir(place))
+      .filter((name) => /\.(jpe?g|png)$/i.test(name) && !name.startsWith('.'))
+      .sort();
     if (names.length === 0) {
       throw new TuneModeError('not-found', `There are no pictures (jpg, png) in the folder '${place}'.`);
     }

@@ -26,13 +26,18 @@ export function summary(
   const left = blocks.skipped.length;
   const rows = [
     ['tuned', `to train on with, ${megabytes(bytes)}`],
-    ['deploy', `folded, ${megabytes(deployBytes)}; probabilities differ by at most ${largestDifference.toExponential(0)}`],
+    [
+      'deploy',
+      `folded, ${megabytes(deployBytes)}; probabilities differ by at most ${largestDifference.toExponential(0)}`,
+    ],
     ['report.html', 'curves, confusion, worst pictures'],
   ];
   return [
     head,
     `${blocks.pairs.length} ConvBN blocks in ${blocks.mode} mode, ${left} BatchNorm${left === 1 ? '' : 's'} left alone; highest learning rate ${learningRate}.`,
-    ...(skipped.length > 0 ? [`${skipped.length} unreadable picture${skipped.length === 1 ? ' was' : 's were'} skipped.`] : []),
+    ...(skipped.length > 0
+      ? [`${skipped.length} unreadable picture${skipped.length === 1 ? ' was' : 's were'} skipped.`]
+      : []),
     `Best: ${which}, ${percent(best.valAccuracy)} of ${val.count} validation pictures right${before}.${ENDINGS[ending]}`,
     '',
     ...rows.map(([name, what]) => `${path.join(out, name).padEnd(path.join(out, 'report.html').length + 2)}${what}`),

@@ -99,6 +99,7 @@ async function reportOf(result: FineTuneResult, pictures: PictureFolder, facts: 
   const { history, bestEpoch, validation, blocks } = result;
   const steps = history.slice(1);
   const labels = pictures.classNames;
+  const named = <T extends { file: string }>(each: T): T => ({ ...each, file: nameOf(each.file, settings.data) });
   const mean = (of: (record: (typeof steps)[number]) => number | null) =>
     steps.length === 0 ? null : steps.reduce((sum, record) => sum + (of(record) ?? 0), 0) / steps.length;
   return {
@@ -122,7 +123,7 @@ async function reportOf(result: FineTuneResult, pictures: PictureFolder, facts: 
     learningRate: result.learningRate,
     rateTest: result.rateTest,
     confusion: validation?.confusion ?? [],
-    worst: await worstPictures(validation?.mistakes ?? [], labels),
+    worst: (await worstPictures(validation?.mistakes ?? [], labels)).map(named),
     time: {
       totalSeconds: history.reduce((sum, { seconds }) => sum + seconds, 0),
       headSeconds: result.headSeconds,
@@ -131,8 +132,13 @@ async function reportOf(result: FineTuneResult, pictures: PictureFolder, facts: 
     },
     memory: { peakBytes: result.peakBytes, rssBytes: process.resourceUsage().maxRSS * 1024 },
     blocks: { pairs: blocks.pairs, skipped: blocks.skipped },
-    skippedPictures: [...pictures.skipped],
+    skippedPictures: pictures.skipped.map(named),
   };
+}
+
+/** A picture's place in the data folder: what the report says should not depend on where that lies. */
+function nameOf(file: string, data: string): string {
+  return path.relative(path.resolve(data), file).split(path.sep).join('/');
 }
 
 /** The report as data, without the thumbnails. */

@@ -87,7 +87,7 @@ export function rateSection(report: RunReport): Markup {
   if (curve === null) return markup``;
   return section(
     'How the learning rate was found',
-    markup`<div class="beside">${chartPicture(curve, CHART)}<p>Before the first epoch, ${count(report.rateTest?.length ?? 0, 'step')} were taken with a rate that grew from step to step, until the loss rose sharply or the largest rate was reached. A tenth of the last rate was chosen: <b>${rate(report.learningRate)}</b>. The weights were then put back.</p></div>`,
+    markup`<div class="beside">${chartPicture(curve, CHART)}<p>Before the first epoch, ${count(report.rateTest?.length ?? 0, 'step')} were taken with a rate that grew from step to step, until the loss rose sharply or the largest rate was reached. A rate well below the last one was chosen: <b>${rate(report.learningRate)}</b>. The weights were then put back.</p></div>`,
   );
 }
 

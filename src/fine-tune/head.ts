@@ -35,7 +35,7 @@ export function withNewHead(source: LayersModel, classes: number, dropout: numbe
   const dropped = layers.dropout({ name: free('head_dropout'), rate: dropout }).apply(pooled);
   const { inputs } = source;
   return {
-    model: makeModel({ inputs, outputs: dense.apply(dropped) as SymbolicTensor }),
+    model: makeModel({ inputs, outputs: dense.apply(dropped) as SymbolicTensor, name: source.name }),
     features: makeModel({ inputs, outputs: pooled as SymbolicTensor }),
     dense: dense as unknown as DenseLayer,
     description:

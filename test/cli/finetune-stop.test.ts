@@ -101,7 +101,9 @@ test('Ctrl-C ends the running step, keeps everything, and says how to go on', as
   const { code, err, out } = await kill(running, 'SIGINT');
   expect(code).toBe(130);
   expect(out).toBe('');
-  expect(err).toMatch(/Stopping after this step; once more stops at once\.\nStopped after epoch \d+; everything is kept\. Go on with:\n {2}tfjs-tune-mode .* --resume\n$/);
+  expect(err).toMatch(
+    /Stopping after this step; once more stops at once\.\nStopped after epoch \d+; everything is kept\. Go on with:\n {2}tfjs-tune-mode .* --resume\n$/,
+  );
   expect(await hasWholeCheckpoint('ctrl-c')).toBe(true);
   // Without --resume nothing is lost by mistake.
   const without = await run(argv('ctrl-c'));
@@ -198,7 +200,9 @@ test('a disk that is full ends the run with one sentence, and leaves nothing hal
 
 test('a loss that is no number ends the run; the best epoch is kept, and a rate is advised', async () => {
   const ended = await run(argv('nan', '--optimizer', 'sgd', '--learning-rate', '1e38'));
-  expect(ended.err).toMatch(/^error: the loss is no number any more.*that of epoch \d+\. Try --learning-rate 1e\+37\.$/m);
+  expect(ended.err).toMatch(
+    /^error: the loss is no number any more.*that of epoch \d+\. Try --learning-rate 1e\+37\.$/m,
+  );
   expect(ended).toMatchObject({ code: 1, out: expect.stringMatching(/Best: /) });
   const { weights } = await resultOf('nan');
   const values = new Float32Array(weights.buffer.slice(weights.byteOffset, weights.byteOffset + weights.length));

@@ -99,7 +99,12 @@ describe('wrong input ends with one sentence and leaves nothing behind', () => {
     ['out is a file', { '--out': 'a-file' }, 2, /a-file' is a file/],
     ['out inside data', { '--out': 'pics/out' }, 2, /is inside --data/],
     ['a backend that does not exist', { '--backend': 'quantum' }, 1, /no backend 'quantum'. Valid backends: .*'wasm'/],
-    ['a backend that is not here', { '--backend': 'tfjs-node-gpu' }, 1, /tfjs-node-gpu' cannot be used here: .*not installed/],
+    [
+      'a backend that is not here',
+      { '--backend': 'tfjs-node-gpu' },
+      1,
+      /tfjs-node-gpu' cannot be used here: .*not installed/,
+    ],
     // The data: 1.
     ['no folder', { '--data': 'nowhere' }, 1, /no folder '.*nowhere'/],
     ['a file', { '--data': 'a-file' }, 1, /a-file' is a file, not a folder/],
@@ -174,7 +179,9 @@ describe('a run writes everything and nothing else', () => {
     const ended = await run(['finetune', ...argvOf(options)]);
     expect(ended.err).toMatch(shows);
     expect(ended.code).toBe(0);
-    expect(ended.out).toMatch(/New head for 2 classes on the 96 features of layer 'features'[\s\S]*% of \d+ validation pictures right/);
+    expect(ended.out).toMatch(
+      /New head for 2 classes on the 96 features of layer 'features'[\s\S]*% of \d+ validation pictures right/,
+    );
     const files = await filesBelow(at('out'));
     expect(files).toHaveLength(RESULT.length);
     files.forEach((file, i) => {

@@ -1,37 +1,16 @@
-/** Whole runs of `fineTune`. What the recipe may change (epochs, rates, dropout …) is given, not taken from the defaults. */
+/** Whole runs of `fineTune`: that it learns, what it returns, whose tensors come and go. */
 import * as tf from '@tensorflow/tfjs-core';
 import type * as tfl from '@tensorflow/tfjs-layers';
 import { getMode } from 'tfjs-tune-mode';
-import { type FineTuneOptions, fineTune, type Progress } from '../../src/fine-tune';
+import { type FineTuneOptions, fineTune } from '../../src/fine-tune';
 import { evaluate } from '../../src/fine-tune/evaluate';
 import { learningRateAt } from '../../src/fine-tune/schedule';
 import { fromTensors } from '../../src/fine-tune/tensor-source';
 import { useBackend } from '../helpers/backends';
-import { largestDifference, predictions, rounding, weightValues } from '../helpers/models';
-import { curve, disposeLayers, disposeToy, net, refusal, tinyNet, toy } from './toy';
+import { predictions, rounding, weightValues } from '../helpers/models';
+import { disposeLayers, disposeToy, net, refusal, tinyNet, toy } from './toy';
 
-const BACKENDS = ['cpu', 'wasm'] as const;
-const GIVEN: FineTuneOptions = {
-  epochs: 2,
-  batchSize: 4,
-  learningRate: 0.01,
-  dropout: 0.2,
-  labelSmoothing: 0.1,
-  patience: 99,
-  augment: true,
-  seed: 1,
-};
-const SMALL = { train: 10, val: 6, size: 8 };
-
-/** A run on a net of its own: what came of it in plain numbers. Nothing is left of it. */
-async function once(options: FineTuneOptions, { size = SMALL, build = tinyNet } = {}) {
-  const [source, data] = [build(), toy(size)];
-  const result = await fineTune(source, data, { ...GIVEN, ...options });
-  const weights = weightValues(result.model);
-  disposeLayers(source, result.model);
-  disposeToy(data);
-  return { curve: curve(result), weights, result };
-}
+import { BACKENDS, GIVEN, once, SMALL } from './whole-runs';
 
 describe('learning', () => {
   beforeAll(() => useBackend('wasm'));
@@ -88,54 +67,6 @@ describe('learning', () => {
     expect(history[bestEpoch].valLoss).toBeLessThan(history[0].valLoss);
     disposeToy(data);
     disposeLayers(source, model);
-  });
-});
-
-describe.each(BACKENDS)('%s: what a seed fixes', (backend) => {
-  beforeAll(() => useBackend(backend));
-
-  test.each(['adam', 'sgd', 'rmsprop'] as const)(
-    '%s: the same seed gives the same curve and weights, bit for bit',
-    async (optimizer) => {
-      const [first, second] = [await once({ optimizer }), await once({ optimizer })];
-      expect(second.curve).toEqual(first.curve);
-      expect(second.weights).toEqual(first.weights);
-      const other = await once({ optimizer, seed: 2 });
-      expect(other.curve).not.toEqual(first.curve);
-      expect(other.weights).not.toEqual(first.weights);
-    },
-  );
-
-  test('also the range test, and what the caller does meanwhile changes nothing', async () => {
-    const plain = await once({ learningRate: undefined });
-    const watched = await once({
-      learningRate: undefined,
-      onProgress: () => tf.dispose(tf.randomUniform([3])),
-      onEpochEnd: async () => {
-        Math.random();
-        await new Promise((resolve) => setTimeout(resolve, 5));
-      },
-    });
-    expect(watched.result.rateTest).toEqual(plain.result.rateTest);
-    expect(watched.curve).toEqual(plain.curve);
-    expect(watched.weights).toEqual(plain.weights);
-  });
-
-  test('tune and eval give the same curve up to rounding', async () => {
-    // Not Adam, which divides a gradient by its own size: of rounding errors it makes whole steps.
-    const options: FineTuneOptions = { optimizer: 'sgd', learningRate: 0.003, epochs: 2, keepHead: true };
-    const [tuned, evaluated] = [await once({ ...options, mode: 'tune' }), await once({ ...options, mode: 'eval' })];
-    const model = tinyNet();
-    // As in models/training.test.ts: 10 · rounding a step, of which there are 6.
-    const tolerance = 10 * 6 * rounding(model);
-    disposeLayers(model);
-    const numbers = ({ curve }: typeof tuned) => [curve.flatMap(({ loss, valLoss }) => [loss ?? 0, valLoss])];
-    expect(largestDifference(numbers(tuned), numbers(evaluated))).toBeLessThan(tolerance);
-    expect(largestDifference(Object.values(tuned.weights), Object.values(evaluated.weights))).toBeLessThan(tolerance);
-    expect(tuned.curve[2].valLoss).not.toBe(tuned.curve[0].valLoss);
-    // Train mode is something else.
-    const plain = await once({ ...options, mode: 'train' });
-    expect(largestDifference(numbers(plain), numbers(evaluated))).toBeGreaterThan(10 * tolerance);
   });
 });
 
@@ -223,6 +154,16 @@ describe('what is returned', () => {
     disposeToy(data);
   });
 
+  // FAILS AT PRESENT: what is cut off the copy stays, and nobody has it.
+  test('for pictures of another size nothing is made but the weights of the model that is returned', async () => {
+    const [source, data] = [tinyNet(1, 12), toy(SMALL)];
+    const before = tf.memory().numTensors;
+    const { model } = await fineTune(source, data, GIVEN);
+    expect(tf.memory().numTensors - before).toBe(model.weights.length);
+    disposeLayers(source, model);
+    disposeToy(data);
+  });
+
   test('for pictures of another size: a copy; the given model is neither trained nor switched', async () => {
     const [source, data] = [tinyNet(1, 12), toy(SMALL)];
     const before = weightValues(source);
@@ -232,90 +173,6 @@ describe('what is returned', () => {
     expect(getMode(source)).toBe('train');
     disposeLayers(source, model);
     disposeToy(data);
-  });
-});
-
-describe('early stop', () => {
-  beforeAll(() => useBackend('wasm'));
-
-  test.each([
-    [1, 5, 'early-stop', 1],
-    [3, 9, 'early-stop', 3],
-    [5, 5, 'finished', 5],
-    [9, 4, 'finished', 4],
-  ] as const)(
-    'patience %i, %i epochs, and nothing ever gets better: %s after epoch %i',
-    async (patience, epochs, ending, last) => {
-      // A rate below half a unit in the last place of every weight: each step rounds to no step.
-      const { result } = await once({ patience, epochs, learningRate: 1e-30 });
-      expect(result.ending).toBe(ending);
-      expect(result.history.at(-1)?.epoch).toBe(last);
-      expect(result.bestEpoch).toBe(0);
-    },
-  );
-
-  test('not while the loss still falls, though no more pictures are right', async () => {
-    const { result } = await once(
-      { patience: 1, epochs: 4, learningRate: 0.003, augment: false },
-      { size: { ...SMALL, train: 16 } },
-    );
-    const losses = result.history.map(({ valLoss }) => valLoss);
-    // The premise, without which the test would say nothing.
-    expect(losses).toEqual([...losses].sort((a, b) => b - a));
-    expect(result.ending).toBe('finished');
-  });
-});
-
-describe('progress', () => {
-  beforeAll(() => useBackend('wasm'));
-
-  test('phases in their order, each counted up to its end', async () => {
-    const seen: Progress[] = [];
-    await once({ learningRate: undefined, onProgress: (progress) => seen.push(progress) });
-    const runs: Progress[][] = [];
-    for (const progress of seen) {
-      if (runs.at(-1)?.[0].phase !== progress.phase) runs.push([]);
-      runs.at(-1)?.push(progress);
-    }
-    expect(runs.map(([{ phase }]) => phase)).toEqual([
-      'features',
-      'head',
-      'validate',
-      'learning-rate',
-      'train',
-      'validate',
-      'train',
-      'validate',
-    ]);
-    for (const run of runs) {
-      for (const { epochs, steps } of run) expect([epochs, steps]).toEqual([2, run[0].steps]);
-      if (run[0].phase === 'learning-rate') continue; // may end early
-      expect(run.map(({ step }) => step)).toEqual(Array.from({ length: run[0].steps }, (_, i) => i + 1));
-    }
-    const epochsOf = (index: number) => [...new Set(runs[index].map(({ epoch }) => epoch))];
-    expect([0, 1, 2, 4, 5, 6, 7].map(epochsOf)).toEqual([[0], [0], [0], [1], [1], [2], [2]]);
-    for (const { loss, accuracy, secondsLeft } of runs[4]) {
-      expect(Number.isFinite(loss) && (accuracy as number) >= 0 && (accuracy as number) <= 1).toBe(true);
-      expect(secondsLeft).toBeGreaterThanOrEqual(0);
-    }
-    expect(runs[6].at(-1)?.loss).toBeGreaterThan(0);
-  });
-
-  test('onEpochEnd is told of every epoch and waited for', async () => {
-    const log: string[] = [];
-    await once({
-      onProgress: ({ phase, step }) => log.push(`${phase} ${step}`),
-      onEpochEnd: async ({ epoch }) => {
-        log.push(`begin ${epoch}`);
-        await new Promise((resolve) => setTimeout(resolve, 10));
-        log.push(`end ${epoch}`);
-      },
-    });
-    for (const epoch of [0, 1, 2]) {
-      expect(log.filter((entry) => entry === `begin ${epoch}`)).toHaveLength(1);
-      expect(log[log.indexOf(`begin ${epoch}`) + 1]).toBe(`end ${epoch}`);
-    }
-    expect(log.at(-1)).toBe('end 2');
   });
 });
 

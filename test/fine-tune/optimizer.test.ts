@@ -127,7 +127,9 @@ test.each(FIRST)('%s: the rate that was set last is the one that counts', async 
     const optimizer = makeOptimizer(name, 77);
     setLearningRate(optimizer, 5);
     setLearningRate(optimizer, rate);
-    tf.tidy(() => optimizer.minimize(() => tf.div(tf.square(v), 2), false, [v]));
+    tf.tidy(() => {
+      optimizer.minimize(() => tf.div(tf.square(v), 2), false, [v]);
+    });
     // ε = 1e-7 below the root and float32 in a handful of operations: 1e-5 of the step is ample.
     expect(Math.abs(1 - v.dataSync()[0] - rate * direction)).toBeLessThan(1e-5 * rate * direction + 2 ** -22);
     disposeOptimizer(optimizer);

@@ -13,8 +13,8 @@ test.each([
 ])('%i steps up to %f: grows to the peak, then falls to nearly 0', (steps, peak) => {
   const rates = ratesOf(steps, peak);
   const top = rates.indexOf(Math.max(...rates));
-  // Warm-up and cosine meet in the peak itself: `peak · n / n`, exactly.
-  expect(rates[top]).toBe(peak);
+  // Warm-up and cosine meet in the peak itself.
+  expect(rates[top]).toBeCloseTo(peak, 14);
   for (let i = 1; i <= top; i++) expect(rates[i]).toBeGreaterThan(rates[i - 1]);
   // The cosine begins at its top, so that the peak may stand twice.
   for (let i = top + 2; i < steps; i++) expect(rates[i]).toBeLessThan(rates[i - 1]);
@@ -27,7 +27,8 @@ test('of any length: never 0 or below, never above the peak, never no number', (
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 3000 }), fc.double({ min: 1e-8, max: 100, noNaN: true }), (steps, peak) => {
       const rates = ratesOf(steps, peak);
-      return rates.every((rate) => rate > 0 && rate <= peak);
+      // peak · n / n rounds twice.
+      return rates.every((rate) => rate > 0 && rate <= peak * (1 + 2 ** -51));
     }),
     { numRuns: 50 },
   );
