@@ -46,6 +46,8 @@ await check('holds what it needs and nothing else', () => {
     'dist/index.cjs',
     'dist/index.d.ts',
     'dist/node.js',
+    'dist/fine-tune.js',
+    'dist/picture-worker.js',
     'dist/cli.js',
     'README.md',
     'LICENSE',
@@ -136,7 +138,7 @@ await check('exports the same names to ESM and CommonJS', () => {
   const script = `
     const names = (m) => Object.keys(m).filter((n) => n !== 'default' && n !== 'module.exports').sort().join();
     (async () => {
-      for (const entry of ['tfjs-tune-mode', 'tfjs-tune-mode/node']) {
+      for (const entry of ['tfjs-tune-mode', 'tfjs-tune-mode/node', 'tfjs-tune-mode/fine-tune']) {
         const [cjs, esm] = [names(require(entry)), names(await import(entry))];
         if (cjs !== esm) throw new Error(entry + ': ' + cjs + ' against ' + esm);
       }
@@ -154,6 +156,7 @@ for (const [kind, file] of [
       path.join(work, file),
       `import type { LayersModel } from '@tensorflow/tfjs-layers';
        import { enableTuneMode, type Mode, setMode, type SkipCode, toDeploy, type TuneReport } from 'tfjs-tune-mode';
+       import { type EpochRecord, fineTune } from 'tfjs-tune-mode/fine-tune';
        import { fileIO, loadPictureFolder, useBestBackend } from 'tfjs-tune-mode/node';
        export async function use(model: LayersModel): Promise<TuneReport> {
          const mode: Mode = 'eval';
@@ -161,7 +164,13 @@ for (const [kind, file] of [
          const { why } = await useBestBackend({ backend: 'cpu' });
          const { train, val } = await loadPictureFolder('pictures', { batchSize: 4 });
          await model.fitDataset(train, { epochs: 1, validationData: val });
-         await toDeploy(model).save(fileIO('out'));
+         const records: EpochRecord[] = [];
+         const tuned = await fineTune(model, { train, val, classNames: ['a', 'b'] }, {
+           unfreeze: 3,
+           checkpoint: fileIO('checkpoint'),
+           onEpochEnd: (record) => void records.push(record),
+         });
+         await toDeploy(tuned.model).save(fileIO('out'));
          console.log(codes, why);
          return enableTuneMode(model, { fuseActivation: false, include: (block) => block.kind !== 'Dense' });
        }`,
@@ -184,7 +193,24 @@ for (const [kind, file] of [
 await check('the command runs', () => {
   expect(run('npx', ['--no-install', 'tfjs-tune-mode', '--version'], work), version);
   const help = run('npx', ['--no-install', 'tfjs-tune-mode', '--help'], work);
-  expect(help, 'inspect');
+  for (const name of ['finetune', 'predict', 'inspect']) expect(help, name);
+});
+
+// The threads that decode pictures must find their program in the package, and the entries one another's modules.
+await check('the command fine-tunes and predicts', () => {
+  const shipped = path.join(root, 'examples', 'assets', 'shapes-model');
+  const pictures = path.join(work, 'pictures');
+  const draw = path.join(work, 'draw.mts');
+  fs.writeFileSync(
+    draw,
+    `import { drawPictures } from ${JSON.stringify(path.join(root, 'examples', 'draw-pictures.ts'))};
+     await drawPictures(${JSON.stringify(pictures)}, { shapes: ['ring', 'star'], count: 12, size: 64, seed: 1 });`,
+  );
+  run('npx', ['--no-install', 'tsx', draw], root);
+  const argv = ['--model', shipped, '--data', pictures, '--out', 'tuned', '--epochs', '1'];
+  expect(run('npx', ['--no-install', 'tfjs-tune-mode', 'finetune', ...argv], work), 'validation pictures right');
+  const picture = path.join(pictures, 'star', '000.png');
+  expect(run('npx', ['--no-install', 'tfjs-tune-mode', 'predict', '--model', 'tuned', picture], work), ' %');
 });
 
 fs.rmSync(work, { recursive: true, force: true });

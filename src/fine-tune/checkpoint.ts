@@ -61,8 +61,14 @@ export async function saveCheckpoint(handler: io.IOHandler, model: LayersModel, 
   }
 }
 
+/** How `fileIO`, IndexedDB and local storage (tfjs-core 4.22.0) say that nothing is there. */
+function saysNothingThere(error: unknown): boolean {
+  if (error instanceof TuneModeError) return error.code === 'not-found';
+  return error instanceof Error && /cannot find model|there is no model with name/i.test(error.message);
+}
+
 /**
- * @returns undefined where the handler holds nothing yet (its `load` says `not-found`).
+ * @returns undefined where the handler holds nothing yet.
  * @throws TuneModeError `invalid-data` for something that is no checkpoint, or one of another run: it says what differs.
  */
 export async function loadCheckpoint(
@@ -71,7 +77,7 @@ export async function loadCheckpoint(
   settings: Record<string, unknown>,
 ): Promise<Checkpoint | undefined> {
   const artifacts = await (handler.load as io.LoadHandler)().catch((error: unknown) => {
-    if (error instanceof TuneModeError && error.code === 'not-found') return undefined;
+    if (saysNothingThere(error)) return undefined;
     throw error;
   });
   if (artifacts === undefined) return undefined;

@@ -54,7 +54,10 @@ export interface FineTuneOptions {
   onEpochEnd?: (record: EpochRecord) => void | Promise<void>;
   /** Stops after the running batch; what was reached is kept. */
   signal?: AbortSignal;
-  /** Where the run is kept after every epoch and when it is stopped: `fileIO(folder)`, `tf.io.browserIndexedDB(name)` … */
+  /**
+   * Where the run is kept after every epoch and when it is stopped: `fileIO(folder)`, or in a page
+   * `tf.io.getSaveHandlers('indexeddb://my-run')[0]`.
+   */
   checkpoint?: io.IOHandler;
   /** Go on with what `checkpoint` holds; with the same model, data and options the curve is that of one run. Default false. */
   resume?: boolean;

@@ -81,4 +81,21 @@ describeBrowser('in Chromium', () => {
     expect(result.gradientsOfAll).toBe(result.weights);
     expect(errors).toEqual([]);
   });
+
+  // Tolerance: the same steps on the same backend in one page; webgl may choose other shaders for what it has seen before.
+  test.each([
+    ['cpu', 0],
+    ['webgl', 1e-3],
+  ])('fineTune in a page, stopped and gone on with from IndexedDB, on %s', async (backend, tolerance) => {
+    const result = await page.evaluate(
+      (name) => (globalThis as unknown as { tune(name: string): Promise<Record<string, unknown>> }).tune(name),
+      backend,
+    );
+    expect(result).toMatchObject({ pairs: 4, endings: ['finished', 'interrupted', 'finished'], epochs: 4, trained: true });
+    expect(result.left).toBe(0);
+    // Two colours far apart: guessing gives 0.5.
+    expect(result.accuracy).toBeGreaterThan(0.9);
+    expect(result.curve).toBeLessThanOrEqual(tolerance);
+    expect(errors).toEqual([]);
+  });
 });

@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
 import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-backend-webgl';
+import { fineTune } from '../../dist/fine-tune.js';
 import { enableTuneMode, inspect, setMode, toDeploy } from '../../dist/index.js';
 
 const L = tfl.layers;
@@ -76,4 +77,60 @@ async function run(backend: string) {
   };
 }
 
-(globalThis as unknown as { run: typeof run }).run = run;
+/** Pictures that are reddish or bluish, with noise. */
+function coloured(count: number, seed: number) {
+  const labels = Array.from({ length: count }, (_, i) => i % 2);
+  const tint = labels.flatMap((label) => (label === 0 ? [0.4, 0, -0.4] : [-0.4, 0, 0.4]));
+  return {
+    xs: tf.tidy(() =>
+      tf.add(
+        tf.randomUniform([count, 12, 12, 3], -0.6, 0.6, 'float32', seed),
+        tf.tensor4d(tint, [count, 1, 1, 3]),
+      ),
+    ) as tf.Tensor4D,
+    ys: tf.tensor2d(labels.flatMap((label) => (label === 0 ? [1, 0] : [0, 1])), [count, 2]),
+  };
+}
+
+/** A whole fine-tuning in the page, and the same one stopped, kept in IndexedDB, and gone on with. */
+async function tune(backend: string) {
+  if (!(await tf.setBackend(backend))) throw new Error(`backend ${backend} did not start`);
+  await tf.ready();
+  const source = makeModel();
+  randomise(source);
+  const start = source.getWeights().map((w) => w.clone());
+  const data = { classNames: ['red', 'blue'], train: coloured(32, 1), val: coloured(16, 2) };
+  const options = { epochs: 3, batchSize: 8, learningRate: 1e-3, seed: 1 };
+  // Made once, so that what is counted afterwards is what is left over.
+  const before = tf.memory().numTensors;
+  const whole = await fineTune(source, data, options);
+  const wholeRates = whole.history.map(({ valLoss }) => valLoss);
+  // A new head (kernel and bias) is all that may have come.
+  const left = tf.memory().numTensors - before - 2;
+
+  source.setWeights(start);
+  const checkpoint = tf.io.getSaveHandlers(`indexeddb://run-${backend}`)[0];
+  const controller = new AbortController();
+  const stopped = await fineTune(source, data, {
+    ...options,
+    checkpoint,
+    resume: true,
+    signal: controller.signal,
+    onProgress: ({ phase, epoch, step }) => {
+      if (phase === 'train' && epoch === 2 && step === 2) controller.abort();
+    },
+  });
+  source.setWeights(start);
+  const resumed = await fineTune(source, data, { ...options, checkpoint, resume: true });
+  return {
+    accuracy: whole.validation?.accuracy,
+    pairs: whole.blocks.pairs.length,
+    left,
+    endings: [whole.ending, stopped.ending, resumed.ending],
+    curve: Math.max(...resumed.history.map(({ valLoss }, i) => Math.abs(valLoss - wholeRates[i]))),
+    epochs: resumed.history.length,
+    trained: whole.history.at(-1)?.valLoss !== whole.history[0].valLoss,
+  };
+}
+
+Object.assign(globalThis, { run, tune });

@@ -135,6 +135,7 @@ describe.each(['cpu', 'wasm'] as const)('%s', (backend) => {
     return found;
   }
 
+  // FAILS AT PRESENT in four of them: cropAndResize rounds positions, and what is beyond the edge by a rounding is black.
   // Pictures of one channel get no saturation; light is undone by comparing with a white and a grey picture's light.
   test.each([
     [8, 8],
