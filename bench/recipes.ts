@@ -44,7 +44,10 @@ const data = values.data;
 const epochs = Number(values.epochs);
 
 interface Outcome {
+  /** Of the best epoch. */
   accuracy: number;
+  /** Of the last one. */
+  last: number;
   seconds: number;
   msPerStep?: number;
   peakBytes?: number;
@@ -81,7 +84,7 @@ async function child(arm: string, model: string, seed: number): Promise<Omit<Out
     const found = await computeFeatures(features, pictures.train);
     await trainHead(dense, found, { dropout, labelSmoothing, seed });
     const { accuracy } = await evaluate(net, pictures.val);
-    return { accuracy, seconds: seconds() };
+    return { accuracy, last: accuracy, seconds: seconds() };
   }
   net.compile({ optimizer: train.adam(Number(values.rate)), loss: 'categoricalCrossentropy', metrics: ['accuracy'] });
   const accuracies: number[] = [];
@@ -112,7 +115,14 @@ async function child(arm: string, model: string, seed: number): Promise<Omit<Out
   }
   const accuracy = Math.max(...accuracies);
   const msPerStep = times.sort((a, b) => a - b)[times.length >> 1];
-  return { accuracy, seconds: spent, peakBytes, best: accuracies.indexOf(accuracy) + 1, msPerStep };
+  return {
+    accuracy,
+    last: accuracies.at(-1) as number,
+    seconds: spent,
+    peakBytes,
+    best: accuracies.indexOf(accuracy) + 1,
+    msPerStep,
+  };
 }
 
 async function run(arm: string, model: string, seed: number, rate?: number): Promise<Outcome> {
@@ -157,6 +167,7 @@ for (const model of positionals) {
       NAMES[arm],
       accuracies.map((accuracy) => accuracy.toFixed(1)).join(', '),
       mean(accuracies).toFixed(1),
+      (100 * mean(list.map(({ last }) => last))).toFixed(1),
       mean(list.map(({ seconds }) => seconds)).toFixed(0),
       list[0].msPerStep === undefined ? '' : mean(list.map(({ msPerStep }) => msPerStep)).toFixed(0),
       has ? (mean(list.map(({ peakBytes }) => peakBytes)) / 1e6).toFixed(0) : '',

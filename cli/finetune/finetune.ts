@@ -101,8 +101,8 @@ function inputOf({ model, metadata }: LoadedModel, settings: FinetuneSettings) {
 }
 
 function trainingOptions(settings: FinetuneSettings) {
-  const { mode, epochs, learningRate, optimizer, unfreeze, keepHead, augment, seed } = settings;
-  return { mode, epochs, learningRate, optimizer, unfreeze, keepHead, augment, seed };
+  const { mode, epochs, batchSize, learningRate, optimizer, unfreeze, keepHead, augment, seed } = settings;
+  return { mode, epochs, batchSize, learningRate, optimizer, unfreeze, keepHead, augment, seed };
 }
 
 function startLine({ train, val, classNames }: PictureFolder, { mode }: FinetuneSettings, backend: string): string {

@@ -32,6 +32,12 @@ export function summary(
     ],
     ['report.html', 'curves, confusion, worst pictures'],
   ];
+  const advice =
+    bestEpoch === 0 && ending !== 'diverged'
+      ? [
+          `No epoch was better: try a lower --learning-rate, such as ${(learningRate / 5).toPrecision(1)}, or more pictures.`,
+        ]
+      : [];
   return [
     head,
     `${blocks.pairs.length} ConvBN blocks in ${blocks.mode} mode, ${left} BatchNorm${left === 1 ? '' : 's'} left alone; highest learning rate ${learningRate}.`,
@@ -39,6 +45,7 @@ export function summary(
       ? [`${skipped.length} unreadable picture${skipped.length === 1 ? ' was' : 's were'} skipped.`]
       : []),
     `Best: ${which}, ${percent(best.valAccuracy)} of ${val.count} validation pictures right${before}.${ENDINGS[ending]}`,
+    ...advice,
     '',
     ...rows.map(([name, what]) => `${path.join(out, name).padEnd(path.join(out, 'report.html').length + 2)}${what}`),
   ].join('\n');

@@ -1,5 +1,15 @@
 /** Whether the active backend can train a model, found out before any work is done. */
-import { getBackend, mean, type Scalar, type Tensor, tidy, variableGrads, zeros } from '@tensorflow/tfjs-core';
+import {
+  dispose,
+  engine,
+  getBackend,
+  mean,
+  type Scalar,
+  type Tensor,
+  tidy,
+  variableGrads,
+  zeros,
+} from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../errors';
 import type { LayerVariable } from '../internals';
@@ -19,6 +29,7 @@ export async function checkTrainable(model: LayersModel, shape: readonly number[
       variableGrads(() => mean(model.apply(picture, { training: true }) as Tensor) as Scalar, variables);
     });
   } catch (error) {
+    forgetTape();
     const [message] = (error instanceof Error ? error.message : String(error)).split('\n');
     throw new TuneModeError(
       'unsupported',
@@ -30,4 +41,14 @@ export async function checkTrainable(model: LayersModel, shape: readonly number[
     // In Train mode the pass above has moved the statistics of every BatchNorm.
     restoreSnapshot(model, before);
   }
+}
+
+/** When a gradient throws, tfjs-core (4.22.0) keeps its tape and what that saved for the other gradients. */
+function forgetTape(): void {
+  const { state } = engine() as unknown as {
+    state: { gradientDepth: number; activeTape: { saved?: Tensor[] }[] | null };
+  };
+  if (state.gradientDepth > 0 || state.activeTape === null) return;
+  dispose(state.activeTape.flatMap(({ saved }) => saved ?? []));
+  state.activeTape = null;
 }

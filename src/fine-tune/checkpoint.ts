@@ -26,9 +26,12 @@ export interface RunState {
   peakBytes: number | null;
 }
 
+/** Plain data. */
+export type Settings = Record<string, unknown>;
+
 export interface Checkpoint {
   /** What must be the same for the run to go on. */
-  settings: Record<string, unknown>;
+  settings: Settings;
   state: RunState;
   weights: Snapshot;
   best: Snapshot;
@@ -48,7 +51,12 @@ export async function saveCheckpoint(handler: io.IOHandler, model: LayersModel, 
   try {
     const { data, specs } = await coreIo.encodeWeights(named);
     const { iterations, products, moments } = optimizer;
-    const plain = { settings, state, optimizer: { iterations, products, names: moments.map(({ name }) => name) } };
+    // A copy: the run goes on changing its state, and a handler may keep what it is given.
+    const plain = structuredClone({
+      settings,
+      state,
+      optimizer: { iterations, products, names: moments.map(({ name }) => name) },
+    });
     await (handler.save as io.SaveHandler)({
       modelTopology: model.toJSON(null, false) as object,
       format: 'layers-model',
@@ -68,13 +76,14 @@ function saysNothingThere(error: unknown): boolean {
 }
 
 /**
+ * @param settings what it must agree with; a function where that depends on what it was.
  * @returns undefined where the handler holds nothing yet.
  * @throws TuneModeError `invalid-data` for something that is no checkpoint, or one of another run: it says what differs.
  */
 export async function loadCheckpoint(
   handler: io.IOHandler,
   model: LayersModel,
-  settings: Record<string, unknown>,
+  settings: Settings | ((before: Settings) => Promise<Settings>),
 ): Promise<Checkpoint | undefined> {
   const artifacts = await (handler.load as io.LoadHandler)().catch((error: unknown) => {
     if (saysNothingThere(error)) return undefined;
@@ -94,7 +103,7 @@ export async function loadCheckpoint(
       "What 'checkpoint' holds was not written by fineTune: it cannot be resumed.",
     );
   }
-  checkSame(kept.settings, settings);
+  checkSame(kept.settings, typeof settings === 'function' ? await settings(kept.settings) : settings);
   const byName = coreIo.decodeWeights(
     coreIo.CompositeArrayBuffer.join(artifacts.weightData as ArrayBuffer),
     artifacts.weightSpecs as io.WeightsManifestEntry[],
@@ -115,7 +124,7 @@ export async function loadCheckpoint(
     const momentValues = await values(moments);
     return {
       settings: kept.settings,
-      state: kept.state,
+      state: structuredClone(kept.state),
       weights: await values(weights),
       best: await values(best),
       optimizer: {
@@ -129,8 +138,10 @@ export async function loadCheckpoint(
   }
 }
 
-function checkSame(before: Record<string, unknown>, now: Record<string, unknown>): void {
-  const differing = Object.keys(now).filter((name) => JSON.stringify(before[name]) !== JSON.stringify(now[name]));
+function checkSame(before: Settings, now: Settings): void {
+  const differing = [...new Set([...Object.keys(before), ...Object.keys(now)])].filter(
+    (name) => JSON.stringify(before[name]) !== JSON.stringify(now[name]),
+  );
   if (differing.length === 0) return;
   const list = differing.map(
     (name) => `'${name}' was ${JSON.stringify(before[name])} and is ${JSON.stringify(now[name])}`,

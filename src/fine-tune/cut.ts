@@ -56,13 +56,18 @@ function search(model: LayersModel): Cut | undefined {
 
 /** The nested model ends at the cut, called on what it was called on. */
 function throughNested(nested: LayersModel, { features, layer }: Cut, { inputTensors }: GraphNode): Cut {
-  const cut = features === nested.outputs[0] ? nested : makeModel({ inputs: nested.inputs, outputs: features });
+  const cut =
+    features === nested.outputs[0]
+      ? nested
+      : makeModel({ inputs: nested.inputs, outputs: features, name: nested.name });
   return { features: cut.apply(inputTensors) as SymbolicTensor, layer: `${nested.name}/${layer}` };
 }
 
 function before(scores: SymbolicTensor): Cut | undefined {
   const [features] = nodeOf(scores).inputTensors;
-  return features.shape.length === 4 ? { features, layer: features.sourceLayer.name } : undefined;
+  return features.shape.length === 4 && classOf(features.sourceLayer) !== 'InputLayer'
+    ? { features, layer: features.sourceLayer.name }
+    : undefined;
 }
 
 function isFeatureMap({ shape }: SymbolicTensor): boolean {

@@ -1,9 +1,10 @@
 /** From a pretrained model and pictures to a tuned model: the head first, then the whole net in Tune mode. */
-import { dispose, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { dispose, type io, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { checkModel } from '../check-model';
 import { TuneModeError } from '../errors';
-import { setMode } from '../modes';
+import type { LayerVariable } from '../internals';
+import { getMode, setMode } from '../modes';
 import type { TuneReport } from '../report';
 import { breathe } from './breathe';
 import { checkTrainable } from './check-trainable';
@@ -90,10 +91,15 @@ export async function fineTune(
   checkModel('fineTune', source);
   const run = await Run.prepare(source, data, resolved);
   const before = await takeSnapshot(run.model);
+  const mode = getMode(run.model);
   try {
     return await run.go();
   } catch (error) {
+    // First: the order of a model's weights depends on which layers are frozen.
+    run.close();
     restoreSnapshot(run.model, before);
+    setMode(run.model, mode);
+    run.disposeOwn(source);
     throw error;
   } finally {
     run.close();
@@ -143,16 +149,44 @@ class Run {
         `fineTune needs at least two classes; found ${JSON.stringify(classNames)}.`,
       );
     }
-    const asSource = (set: BatchSource | TensorData): BatchSource =>
-      'batches' in set ? set : fromTensors(set, options.batchSize, options.seed, options.inputRange);
-    const train = asSource(data.train);
-    const val = asSource(data.val);
+    const asSource = (name: 'train' | 'val'): BatchSource => {
+      const set = data[name];
+      if (set === undefined || set === null)
+        throw new TuneModeError('invalid-data', `fineTune: there is no '${name}'.`);
+      if ('batches' in set) return set;
+      if (set.xs.shape[0] !== set.ys.shape[0]) {
+        throw new TuneModeError(
+          'invalid-data',
+          `fineTune: '${name}' has ${set.xs.shape[0]} pictures and labels for ${set.ys.shape[0]}.`,
+        );
+      }
+      return fromTensors(set, options.batchSize, options.seed, options.inputRange);
+    };
+    const [train, val] = [asSource('train'), asSource('val')];
     const shape = await shapeOf(train, 'train', classNames.length);
-    await shapeOf(val, 'val', classNames.length);
+    const valShape = await shapeOf(val, 'val', classNames.length);
+    if (String(valShape) !== String(shape)) {
+      throw new TuneModeError(
+        'invalid-data',
+        `fineTune: the pictures of 'val' are [${valShape.join(', ')}], those of 'train' [${shape.join(', ')}].`,
+      );
+    }
     const sized = await withInputShape(source, shape);
-    const head = options.keepHead ? null : withNewHead(sized, classNames.length, options.dropout);
-    const description = head === null ? checkKeptHead(sized, classNames) : head.description;
-    return new Run(head?.model ?? sized, head, description, shape, train, val, classNames, options);
+    try {
+      const head = options.keepHead ? null : withNewHead(sized, classNames.length, options.dropout);
+      const description = head === null ? checkKeptHead(sized, classNames) : head.description;
+      // Of a copy, nobody else has what was cut off.
+      if (sized !== source && head !== null) disposeAllBut(sized, head.model);
+      return new Run(head?.model ?? sized, head, description, shape, train, val, classNames, options);
+    } catch (error) {
+      if (sized !== source) sized.dispose();
+      throw error;
+    }
+  }
+
+  /** Frees the weights that this run has made: nobody will get them. */
+  disposeOwn(source: LayersModel): void {
+    disposeAllBut(this.model, source);
   }
 
   close(): void {
@@ -161,16 +195,16 @@ class Run {
   }
 
   async go(): Promise<FineTuneResult> {
-    const { mode, optimizer: name, seed, signal, resume, checkpoint } = this.options;
+    const { mode, optimizer: name, seed, resume, checkpoint } = this.options;
     this.blocks = setMode(this.model, mode);
     if (this.options.unfreeze !== undefined) this.refreeze = unfreeze(this.model, this.options.unfreeze, this.blocks);
     this.dropout = seedDropout(this.model, seed);
     await checkTrainable(this.model, this.shape);
-    const kept = resume && checkpoint ? await loadCheckpoint(checkpoint, this.model, this.settings()) : undefined;
     let ending: Ending = 'finished';
     let training = false;
     let optimizer = makeOptimizer(name, this.options.learningRate ?? 1);
     try {
+      const kept = resume && checkpoint ? await this.goOn(checkpoint) : undefined;
       if (kept) {
         this.state = kept.state;
         this.best.weights = kept.best;
@@ -192,7 +226,17 @@ class Run {
       disposeOptimizer(optimizer);
     }
     if (this.best.weights.length > 0) restoreSnapshot(this.model, this.best.weights);
-    return this.result(ending, signal?.aborted === true);
+    return this.result(ending);
+  }
+
+  private goOn(checkpoint: io.IOHandler): Promise<Checkpoint | undefined> {
+    return loadCheckpoint(checkpoint, this.model, async ({ trainBatches }) => {
+      // Which pictures can be read, and so how many batches there are, may only be known after a whole pass.
+      if (trainBatches !== this.train.size) {
+        await computeFeatures(null, this.train, (done) => this.report('features', done, this.train.size));
+      }
+      return this.settings();
+    });
   }
 
   private renew(optimizer: ReturnType<typeof makeOptimizer>, rate: number) {
@@ -205,7 +249,8 @@ class Run {
     const { mode, epochs, learningRate, optimizer, keepHead, dropout, labelSmoothing, augment, patience, seed } =
       this.options;
     const given = { mode, epochs, learningRate, optimizer, unfreeze: this.options.unfreeze, keepHead };
-    const rest = { dropout, labelSmoothing, augment, patience, seed };
+    const { batchSize, inputRange } = this.options;
+    const rest = { dropout, labelSmoothing, augment, patience, seed, batchSize, inputRange };
     const data = { classNames: [...this.classNames], trainBatches: this.train.size, valBatches: this.val.size };
     // Through JSON, as it will be read.
     return JSON.parse(JSON.stringify({ ...given, ...rest, ...data, input: this.shape }));
@@ -271,6 +316,7 @@ class Run {
   private async epochs(optimizer: ReturnType<typeof makeOptimizer>): Promise<Ending> {
     const { epochs, patience } = this.options;
     while (this.state.epoch < epochs) {
+      if (this.state.epoch - this.lastGain() >= patience) return 'early-stop';
       const start = performance.now();
       const rate = await this.steps(optimizer);
       if (rate === null) return 'diverged';
@@ -296,7 +342,6 @@ class Run {
       this.state.sums = NO_STEPS;
       this.state.spent = { steps: [], waiting: 0 };
       await this.save(optimizer);
-      if (epoch < epochs && epoch - this.lastGain() >= patience) return 'early-stop';
     }
     return 'finished';
   }
@@ -307,7 +352,8 @@ class Run {
     const { epoch } = this.state;
     const size = this.train.size;
     let skip = this.state.sums.steps;
-    let rate = this.state.learningRate;
+    // Of the last step that was taken; there may be none left, after a stop while validating.
+    let rate = learningRateAt(epoch * size + Math.max(0, skip - 1), epochs * size, this.state.learningRate);
     let saved = performance.now();
     let asked = performance.now();
     for await (const batch of this.train.batches({ epoch, shuffle: true, augment })) {
@@ -398,9 +444,9 @@ class Run {
     const { onProgress, epochs } = this.options;
     if (onProgress === undefined) return;
     const { sums, spent, history, epoch } = this.state;
-    const done = history.length === 0 ? 0 : Math.min(epoch + 1, epochs);
-    const progress: Progress = { phase, epoch: done, epochs, step, steps };
-    if ((phase === 'train' || phase === 'validate') && sums.steps > 0) {
+    const isTraining = history.length > 0 && (phase === 'train' || phase === 'validate');
+    const progress: Progress = { phase, epoch: isTraining ? Math.min(epoch + 1, epochs) : 0, epochs, step, steps };
+    if (isTraining && sums.steps > 0) {
       const training = spent.steps.reduce((sum, ms) => sum + ms, 0) + spent.waiting;
       const perStep = training / sums.steps;
       // Validation costs what it cost last time.
@@ -417,7 +463,7 @@ class Run {
     onProgress(progress);
   }
 
-  private async result(ending: Ending, interrupted: boolean): Promise<FineTuneResult> {
+  private async result(ending: Ending): Promise<FineTuneResult> {
     const { history, bestEpoch, learningRate, rateTest, headSeconds, peakBytes } = this.state;
     return {
       model: this.model,
@@ -428,12 +474,20 @@ class Run {
       ...(ending === 'diverged' ? { advisedLearningRate: Number((learningRate / 10).toPrecision(2)) } : {}),
       learningRate,
       rateTest,
-      validation: interrupted || history.length === 0 ? null : await evaluate(this.model, this.val),
+      validation: ending === 'interrupted' ? null : await evaluate(this.model, this.val),
       blocks: this.blocks,
       headSeconds,
       peakBytes,
     };
   }
+}
+
+/** Frees the weights of a model that another one does not have. */
+function disposeAllBut(model: LayersModel, kept: LayersModel): void {
+  const variablesOf = ({ weights }: LayersModel) =>
+    (weights as unknown as LayerVariable[]).map((weight) => weight.read());
+  const others = new Set(variablesOf(kept));
+  dispose(variablesOf(model).filter((variable) => !others.has(variable)));
 }
 
 /** [height, width, channels] of a set's pictures, from its first batch. */

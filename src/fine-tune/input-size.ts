@@ -31,12 +31,23 @@ export async function withInputShape(model: LayersModel, shape: readonly number[
   } catch (error) {
     throw refuse(`it cannot be built for another size (${(error as Error).message}).`, error);
   }
-  const shapes = (weights: { shape: Shape }[]) => JSON.stringify(weights.map((weight) => weight.shape));
+  const shapes = (weights: { shape: Shape }[]) => JSON.stringify(weights.map((weight) => weight.shape).sort());
   if (shapes(copy.weights) !== shapes(model.weights)) {
     copy.dispose();
     throw refuse('the shapes of its weights depend on the size; use its own size.');
   }
-  copy.setWeights(model.getWeights());
+  // By name: the order of a model's weights depends on which of them train (tfjs-layers 4.22.0).
+  const values = model.getWeights();
+  const left = model.weights.map(({ originalName }, index) => ({ originalName, value: values[index] }));
+  copy.setWeights(
+    copy.weights.map(
+      ({ originalName }) =>
+        left.splice(
+          left.findIndex((each) => each.originalName === originalName),
+          1,
+        )[0].value,
+    ),
+  );
   return copy;
 }
 

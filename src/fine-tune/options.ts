@@ -135,18 +135,24 @@ const RULES: Record<keyof FineTuneOptions, Rule> = {
   resume: flag,
 };
 
+/** JSON has no NaN, and no BigInt. */
+function describe(value: unknown): string {
+  if (typeof value === 'function') return 'a function';
+  return typeof value === 'number' || typeof value === 'bigint' ? String(value) : JSON.stringify(value);
+}
+
 /** @throws TuneModeError `invalid-option` naming the option, what was found and what is expected. */
 export function resolveFineTuneOptions(given: FineTuneOptions = {}) {
   checkOptionNames('fineTune', given, Object.keys(RULES));
   for (const [name, value] of Object.entries(given)) {
     const rule = RULES[name as keyof FineTuneOptions];
     if (value !== undefined && !rule.ok(value)) {
-      const found = typeof value === 'function' ? 'a function' : JSON.stringify(value);
+      const found = describe(value);
       throw new TuneModeError('invalid-option', `fineTune: '${name}' must be ${rule.expected}; found ${found}.`);
     }
   }
-  if (given.resume === true && given.checkpoint === undefined) {
-    throw new TuneModeError('invalid-option', "fineTune: 'resume' needs a 'checkpoint' to go on with.");
+  if (given.resume === true && typeof given.checkpoint?.load !== 'function') {
+    throw new TuneModeError('invalid-option', "fineTune: 'resume' needs a 'checkpoint' that can load, to go on with.");
   }
   return {
     ...FINE_TUNE_DEFAULTS,

@@ -32,13 +32,13 @@ export interface RateTest {
 
 /**
  * The model has its weights back afterwards, also when it fails.
- * @param beforeStep called before each step; it may throw to stop.
+ * @param afterStep called after each step; it may throw to stop.
  */
 export async function findLearningRate(
   model: LayersModel,
   pictures: BatchSource,
   { optimizer: name, labelSmoothing, augment }: { optimizer: OptimizerName; labelSmoothing: number; augment: boolean },
-  beforeStep: (step: number, steps: number) => void | Promise<void> = () => {},
+  afterStep: (done: number, steps: number) => void | Promise<void> = () => {},
 ): Promise<RateTest> {
   const before = await takeSnapshot(model);
   const [first, last] = RANGE[name];
@@ -51,7 +51,6 @@ export async function findLearningRate(
     for await (const batch of endless(pictures, augment)) {
       const step = points.length;
       const learningRate = first * (last / first) ** (step / (STEPS - 1));
-      await beforeStep(step, STEPS);
       setLearningRate(optimizer, learningRate);
       const { loss } = await trainStep(model, batch, labelSmoothing);
       if (!Number.isFinite(loss)) break;
@@ -59,6 +58,7 @@ export async function findLearningRate(
       const smoothed = average / (1 - SMOOTHING ** (step + 1));
       points.push({ learningRate, loss: smoothed });
       lowest = Math.min(lowest, smoothed);
+      await afterStep(points.length, STEPS);
       if (points.length === STEPS || smoothed > DIVERGED * lowest) break;
     }
   } finally {

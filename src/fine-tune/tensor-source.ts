@@ -2,16 +2,17 @@
 import {
   add,
   clipByValue,
+  concat,
   gather,
-  image,
   mirrorPad,
   mul,
+  reverse,
+  slice,
   sub,
   sum,
   type Tensor2D,
   type Tensor4D,
   tensor1d,
-  tensor2d,
   tensor4d,
   tidy,
 } from '@tensorflow/tfjs-core';
@@ -75,17 +76,13 @@ function augmented(
     [0, 0],
   ];
   const padded = mirrorPad(gather(all, tensor1d(chosen, 'int32')), padding, 'reflect');
-  // Boxes are given from the centre of the first pixel to that of the last one; whole pixels are taken over unchanged.
-  const lastY = Math.max(1, height + 2 * reachY - 1);
-  const lastX = Math.max(1, width + 2 * reachX - 1);
-  const boxes = changes.map(({ flip, x, y }) => {
-    const top = Math.round(y * 2 * reachY);
-    const left = Math.round(x * 2 * reachX);
-    const [x1, x2] = flip ? [left + width - 1, left] : [left, left + width - 1]; // from right to left: mirrored
-    return [top / lastY, x1 / lastX, (top + height - 1) / lastY, x2 / lastX];
+  // Not by cropAndResize: its positions are rounded, and one beyond the last pixel by a rounding error is black.
+  const cuts = changes.map(({ flip, x, y }, index) => {
+    const [top, left] = [Math.round(y * 2 * reachY), Math.round(x * 2 * reachX)];
+    const cut = slice(padded, [index, top, left, 0], [1, height, width, channels]);
+    return flip ? reverse(cut, 2) : cut;
   });
-  const own = Array.from(chosen.keys());
-  let pictures = image.cropAndResize(padded, tensor2d(boxes), tensor1d(own, 'int32'), [height, width]);
+  let pictures: Tensor4D = concat(cuts, 0);
   const perPicture = (of: (change: Augmentation) => number) => tensor4d(changes.map(of), [changes.length, 1, 1, 1]);
   if (channels === 3) {
     const luminance = tensor4d([0.299, 0.587, 0.114], [1, 1, 1, 3]);

@@ -1,7 +1,7 @@
 /** Which layers train. */
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../errors';
-import type { Layer } from '../internals';
+import { isModel, type Layer, unwrapTimeDistributed } from '../internals';
 import type { TuneReport } from '../report';
 import { collectUses } from '../walker/uses';
 
@@ -29,12 +29,20 @@ export function unfreeze(model: LayersModel, from: string | number, { pairs }: T
           .join(', ')}.`,
     );
   }
-  const frozen = order.slice(0, first).filter((layer) => layer.weights.length > 0);
-  const before = frozen.map(({ trainable }) => trainable);
+  // A nested model is no layer of its own here: frozen, it would freeze what comes after the cut, too.
+  const frozen = order
+    .slice(0, first)
+    .filter((layer) => !isModel(unwrapTimeDistributed(layer).layer) && layer.weights.length > 0);
+  // A layer's `trainable` overwrites those of its weights (tfjs-layers 4.22.0).
+  const before = frozen.map(({ trainable, weights }) => ({
+    trainable,
+    weights: weights.map((weight) => ({ weight, trainable: weight.trainable })),
+  }));
   for (const layer of frozen) layer.trainable = false;
   return () => {
     frozen.forEach((layer, index) => {
-      layer.trainable = before[index];
+      layer.trainable = before[index].trainable;
+      for (const { weight, trainable } of before[index].weights) weight.trainable = trainable;
     });
   };
 

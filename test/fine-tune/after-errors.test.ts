@@ -117,12 +117,10 @@ describe.each(['cpu', 'wasm'] as const)('%s', (backend) => {
     },
   );
 
-  // FAILS AT PRESENT: the head's kernel and bias stay, and nobody has them.
   test('the new head of a failed run is disposed', async () => {
     expect((await fails(throwingAt('train', 1))).left).toBe(0);
   });
 
-  // FAILS AT PRESENT: the weights are put back while layers are frozen, which makes a list of them in another order.
   test.each([1, 0, 'n3'])('with unfreeze %p: the very error, the weights as before', async (unfreeze) => {
     const { error, left } = await fails({ ...throwingAt('train', 2), unfreeze, keepHead: true });
     expect(error).toBe(oops);
@@ -168,7 +166,6 @@ describe.each(['cpu', 'wasm'] as const)('%s', (backend) => {
 describe('a copy for another size', () => {
   beforeAll(() => useBackend('wasm'));
 
-  // FAILS AT PRESENT: the copy's weights stay.
   test('is disposed when the run is refused or fails', async () => {
     const [source, data] = [net(1, 20), toy({ ...SMALL, size: 16 })];
     const tensors = tf.memory().numTensors;

@@ -90,7 +90,6 @@ describe('a backend that cannot train', () => {
     }
   });
 
-  // FAILS AT PRESENT: tfjs (4.22.0) keeps what the gradients would have needed, and its tape, when one of them throws.
   test('no tensor is left of the attempt', async () => {
     await useBackend('wasm');
     tf.unregisterKernel('Conv2DBackpropFilter', 'wasm');

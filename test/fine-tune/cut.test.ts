@@ -107,7 +107,6 @@ test.each(NO_FEATURES)('refused: %s', (_name, build) => {
 });
 
 // The features would be the picture's own pixels: nothing of the net would be left to train.
-// FAILS AT PRESENT: cut at the input.
 test('refused: scores straight from the picture', () => {
   const model = line(SHAPE, [conv('scores', 5), gap(), L.activation({ activation: 'softmax', name: 'soft' })]);
   expect(thrown(() => findCut(model))?.code).toBe('unsupported');

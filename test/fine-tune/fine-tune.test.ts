@@ -154,7 +154,6 @@ describe('what is returned', () => {
     disposeToy(data);
   });
 
-  // FAILS AT PRESENT: what is cut off the copy stays, and nobody has it.
   test('for pictures of another size nothing is made but the weights of the model that is returned', async () => {
     const [source, data] = [tinyNet(1, 12), toy(SMALL)];
     const before = tf.memory().numTensors;

@@ -25,7 +25,6 @@ describe('names', () => {
   });
 
   // tfjs names a model that is made by a counter, without looking at the layers around it: 'model7'.
-  // FAILS AT PRESENT: "The name "model7" is used 2 times in the model."
   test('the name that tfjs would give to the cut nested model is taken', () => {
     const probe = tfl.input({ shape: [1] });
     const next = Number(/\d+$/.exec(tfl.model({ inputs: probe, outputs: probe }).name)?.[0]);

@@ -112,7 +112,6 @@ test('frozen layers stay frozen in the copy, with their own weights', async () =
 });
 
 // A list of weights has the trainable ones first: a single frozen γ changes the order, but is not in the topology.
-// FAILS AT PRESENT: β is put into γ.
 test('single frozen weights do not mix up the others', async () => {
   const model = line(
     [16, 16, 3],

@@ -138,7 +138,6 @@ describe.each(['cpu', 'wasm'] as const)('%s', (backend) => {
       );
       await expect(run).rejects.toBe(stop);
       expect(weightValues(model)).toEqual(before);
-      // FAILS AT PRESENT: the batch that was read before the callback is not disposed.
       expect(tf.memory().numTensors).toBe(tensors);
     }
     disposeLayers(model);

@@ -32,7 +32,6 @@ describe('on wasm', () => {
     expect(stopped.bestEpoch).toBe(best.epoch);
   });
 
-  // FAILS AT PRESENT: validation is null though the run finished and knows it.
   test('a signal at the very end of the last epoch does not take the validation away', async () => {
     const [source, data] = [tinyNet(), toy(SMALL)];
     const controller = new AbortController();
@@ -55,7 +54,6 @@ describe('on wasm', () => {
     expect(io.saved.length).toBe(3);
   });
 
-  // FAILS AT PRESENT: one more epoch is trained, since patience is only asked for after an epoch.
   test('a run that has stopped early is not trained again', async () => {
     const io = memoryIO();
     const stopping = { ...options, epochs: 6, patience: 1, learningRate: 1e-30, checkpoint: io };
@@ -87,7 +85,6 @@ describe('on wasm', () => {
     }
   });
 
-  // FAILS AT PRESENT: what was saved changes as the run goes on: its weights are of one epoch, its history of another one.
   test('also from artifacts that a handler keeps as they are, without a copy', async () => {
     const kept: tf.io.ModelArtifacts[] = [];
     const io = (artifacts?: tf.io.ModelArtifacts) => ({
@@ -123,7 +120,6 @@ describe('on wasm', () => {
     }
   }
 
-  // FAILS AT PRESENT: "'trainBatches' was 2 and is 3", since a resumed run has not looked at the pictures.
   test('with pictures that turn out to be unreadable', async () => {
     const io = memoryIO();
     const runs: ReturnType<typeof curve>[] = [];

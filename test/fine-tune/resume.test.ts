@@ -94,7 +94,6 @@ describe.each([
     expect(wrong).toEqual([]);
   });
 
-  // FAILS AT PRESENT: stopped while validating, the epoch's rate is the peak of the schedule, not that of its last step.
   test('the rate of every epoch is that of one run, too', async () => {
     const rates = ({ curve }: Outcome) => curve.map(({ learningRate }) => learningRate);
     for (const index of indicesOf(whole, 'after')) {

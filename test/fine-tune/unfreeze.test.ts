@@ -115,7 +115,6 @@ test('what the user froze stays frozen, above as below, and comes back frozen', 
 });
 
 // A layer's `trainable` sets those of its weights too (tfjs-layers 4.22.0).
-// FAILS AT PRESENT: afterwards the frozen γ trains.
 test('single weights that the user froze come back frozen', () => {
   const model = net();
   model.getLayer('n1').weights[0].trainable = false;
