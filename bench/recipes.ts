@@ -68,10 +68,11 @@ async function child(arm: string, model: string, seed: number): Promise<Omit<Out
   if (arm === 'tune') {
     const result = await fineTune(loaded, pictures, { seed, epochs });
     const { history, bestEpoch, learningRate, peakBytes } = result;
-    const accuracy = history[bestEpoch].valAccuracy;
+    const [accuracy, last] = [history[bestEpoch], history.at(-1) ?? history[0]].map((record) => record.valAccuracy);
     const msPerStep = history.at(-1)?.msPerStep ?? undefined;
     return {
       accuracy,
+      last,
       seconds: seconds(),
       learningRate,
       peakBytes: peakBytes ?? undefined,
