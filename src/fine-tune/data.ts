@@ -28,3 +28,20 @@ export interface BatchSource {
   /** One pass; it may be left at any time. The same pass gives the same batches, bit for bit. */
   batches(pass: Pass): AsyncIterable<Batch>;
 }
+
+/** Pictures that are in memory already. */
+export interface TensorData {
+  /** float32 [count, height, width, channels] in the model's input range. */
+  xs: Tensor4D;
+  /** float32 [count, classes], one-hot. */
+  ys: Tensor2D;
+}
+
+/** What to train on; what `loadPictureFolder` gives is one. */
+export interface FineTuneData {
+  /** Their order is that of the labels. */
+  classNames: readonly string[];
+  train: BatchSource | TensorData;
+  /** Chooses the best epoch; not trained on. */
+  val: BatchSource | TensorData;
+}

@@ -1,4 +1,7 @@
-/** What a run writes down about itself. */
+/** What a run writes down about itself, and gives back. */
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import type { TuneReport } from '../report';
+import type { Evaluation } from './evaluate';
 
 /** One epoch. Epoch 0 is the state after the head alone was trained, before any other layer has changed. */
 export interface EpochRecord {
@@ -31,3 +34,27 @@ export interface RatePoint {
 
 /** Why a run came to its end. */
 export type Ending = 'finished' | 'early-stop' | 'interrupted' | 'diverged';
+
+export interface FineTuneResult {
+  /** Pictures → class probabilities, with the best epoch's weights, in the mode it was trained in. */
+  model: LayersModel;
+  /** One sentence: where the net was cut, and what head it has. */
+  head: string;
+  /** Epoch 0 is the head alone. */
+  history: EpochRecord[];
+  /** The epoch whose weights the model has: the most accurate one, of equals the one with the lowest loss. */
+  bestEpoch: number;
+  ending: Ending;
+  /** After `diverged`: a rate that is worth a try. */
+  advisedLearningRate?: number;
+  learningRate: number;
+  /** null where the rate was given. */
+  rateTest: RatePoint[] | null;
+  /** The validation pictures with the best epoch's weights; null where the run was interrupted before. */
+  validation: Evaluation | null;
+  blocks: TuneReport;
+  /** Seconds for the features and the head. */
+  headSeconds: number;
+  /** What a training step needs above what was alive before, in bytes of tensors; null where no step was taken. */
+  peakBytes: number | null;
+}

@@ -10,7 +10,6 @@ import {
   slice,
   sub,
   sum,
-  type Tensor2D,
   type Tensor4D,
   tensor1d,
   tensor4d,
@@ -18,14 +17,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { shuffled } from '../random';
 import { type Augmentation, drawAugmentation, MAX_SHIFT } from './augmentation';
-import type { Batch, BatchSource, Pass } from './data';
-
-export interface TensorData {
-  /** float32 [count, height, width, channels] in the model's input range. */
-  xs: Tensor4D;
-  /** float32 [count, classes], one-hot. */
-  ys: Tensor2D;
-}
+import type { Batch, BatchSource, Pass, TensorData } from './data';
 
 /** @param range what black and white are, which the augmentation must not leave. */
 export function fromTensors(
