@@ -91,7 +91,12 @@ describeBrowser('in Chromium', () => {
       (name) => (globalThis as unknown as { tune(name: string): Promise<Record<string, unknown>> }).tune(name),
       backend,
     );
-    expect(result).toMatchObject({ pairs: 4, endings: ['finished', 'interrupted', 'finished'], epochs: 4, trained: true });
+    expect(result).toMatchObject({
+      pairs: 4,
+      endings: ['finished', 'interrupted', 'finished'],
+      epochs: 4,
+      trained: true,
+    });
     expect(result.left).toBe(0);
     // Two colours far apart: guessing gives 0.5.
     expect(result.accuracy).toBeGreaterThan(0.9);

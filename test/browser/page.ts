@@ -83,12 +83,12 @@ function coloured(count: number, seed: number) {
   const tint = labels.flatMap((label) => (label === 0 ? [0.4, 0, -0.4] : [-0.4, 0, 0.4]));
   return {
     xs: tf.tidy(() =>
-      tf.add(
-        tf.randomUniform([count, 12, 12, 3], -0.6, 0.6, 'float32', seed),
-        tf.tensor4d(tint, [count, 1, 1, 3]),
-      ),
+      tf.add(tf.randomUniform([count, 12, 12, 3], -0.6, 0.6, 'float32', seed), tf.tensor4d(tint, [count, 1, 1, 3])),
     ) as tf.Tensor4D,
-    ys: tf.tensor2d(labels.flatMap((label) => (label === 0 ? [1, 0] : [0, 1])), [count, 2]),
+    ys: tf.tensor2d(
+      labels.flatMap((label) => (label === 0 ? [1, 0] : [0, 1])),
+      [count, 2],
+    ),
   };
 }
 
