@@ -210,6 +210,12 @@ test('a loss that is no number ends the run; the best epoch is kept, and a rate 
   expect(await besides(path.join(work, 'nan'))).toEqual(['nan']);
 });
 
+test('a reader that goes away does not end the run', async () => {
+  const { code } = await run(argv('unread'), { prefix: 'exec 2> >(head -n 1 >/dev/null) > >(head -n 0)' });
+  expect(code).toBe(0);
+  await expectSameAsWhole('unread');
+});
+
 test('--json prints one object for each epoch to stdout, and nothing else', async () => {
   const { code, out } = await run(argv('json', '--json'));
   expect(code).toBe(0);
