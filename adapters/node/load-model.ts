@@ -32,11 +32,11 @@ export async function loadModel(path: string): Promise<LoadedModel> {
   const model = await build(place, artifacts.modelTopology as object, artifacts);
   try {
     await checkFinite(place, model);
+    return { model, metadata: await readMetadata(place, model) };
   } catch (error) {
     model.dispose();
     throw error;
   }
-  return { model, metadata: await readMetadata(place, model) };
 }
 
 /**
