@@ -41,7 +41,8 @@ export class RunFolder {
    * `unsupported` where another run is at it.
    */
   static async open(out: string, { force, resume }: { force: boolean; resume: boolean }): Promise<RunFolder> {
-    const place = path.resolve(out);
+    // Of a link the folder that it points to: a rename would replace the link itself.
+    const place = await fs.realpath(out).catch(() => path.resolve(out));
     const work = `${place}.unfinished`;
     const release = await take(work, `'${out}'`);
     const folder = new RunFolder(place, work, release);
@@ -70,8 +71,17 @@ export class RunFolder {
 
   /** What `writeSettings` wrote last, in this run or before it was stopped. */
   async readSettings<T>(): Promise<T | undefined> {
-    const text = await fs.readFile(this.runFile, 'utf8').catch(() => undefined);
-    return text === undefined ? undefined : (JSON.parse(text) as T);
+    const text = await fs.readFile(this.runFile, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined;
+      throw error;
+    });
+    if (text === undefined) return undefined;
+    try {
+      return JSON.parse(text) as T;
+    } catch (error) {
+      const problem = `'${this.runFile}' is damaged, so the run cannot be gone on with; begin anew with --force.`;
+      throw new TuneModeError('invalid-data', problem, { cause: error });
+    }
   }
 
   async writeSettings(settings: object): Promise<void> {

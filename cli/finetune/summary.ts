@@ -33,7 +33,7 @@ export function summary(
     ['report.html', 'curves, confusion, worst pictures'],
   ];
   const advice =
-    bestEpoch === 0 && ending !== 'diverged'
+    bestEpoch === 0 && ending !== 'diverged' && best.valAccuracy < 1
       ? [
           `No epoch was better: try a lower --learning-rate, such as ${(learningRate / 5).toPrecision(1)}, or more pictures.`,
         ]

@@ -1,6 +1,7 @@
 /** How good a model is on pictures that it does not train on. */
 import { dispose, type Tensor } from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { TuneModeError } from '../errors';
 import type { Batch, BatchSource } from './data';
 
 /** A validation picture that was taken for another class. */
@@ -31,6 +32,8 @@ export interface Evaluation {
 }
 
 const MISTAKES_KEPT = 24;
+/** Rounding of a softmax in float32. */
+const SLACK = 1e-4;
 /** As in tfjs-layers' cross-entropy: a probability of 0 costs 16.1, not infinity. */
 const LEAST_PROBABILITY = 1e-7;
 
@@ -51,6 +54,7 @@ export async function evaluate(
     const { probabilities, labels } = await predict(model, batch);
     labels.forEach((label, row) => {
       const of = probabilities.subarray(row * classes, (row + 1) * classes);
+      checkProbabilities(of, model.name);
       const predicted = indexOfLargest(of);
       confusion[label][predicted]++;
       loss -= Math.log(Math.max(of[label], LEAST_PROBABILITY));
@@ -67,6 +71,17 @@ export async function evaluate(
   }
   keepWorst(mistakes);
   return { loss: loss / count, accuracy: right / count, confusion, mistakes };
+}
+
+/** A head without softmax or sigmoid would be trained on a loss that means nothing. NaN is the caller's business. */
+function checkProbabilities(values: Float32Array, name: string): void {
+  const wrong = values.find((value) => value < -SLACK || value > 1 + SLACK);
+  if (wrong === undefined) return;
+  throw new TuneModeError(
+    'unsupported',
+    `The model '${name}' gives ${wrong} for a class; expected probabilities, as from a softmax. ` +
+      'Leave out keepHead to get a new head.',
+  );
 }
 
 /** Class probabilities and labels of a batch, which is disposed. */

@@ -135,6 +135,25 @@ test('a run goes on only as it began', async () => {
   await expectSameAsWhole('changed');
 });
 
+test('what was damaged by hand is refused, and --force begins anew', async () => {
+  const running = start(argv('damaged'));
+  await running.shows(/epoch 2\/8/);
+  await kill(running, 'SIGKILL');
+  const place = path.join(work, 'damaged.unfinished');
+  const [shard] = (await filesBelow(path.join(place, 'checkpoint'))).filter((file) => file.endsWith('.bin'));
+  const bytes = await fs.readFile(path.join(place, 'checkpoint', shard));
+  await fs.truncate(path.join(place, 'checkpoint', shard), 1000);
+  const cutOff = await run(argv('damaged', '--resume'));
+  expect(cutOff).toMatchObject({ code: 1, out: '', err: expect.stringMatching(/checkpoint.*but 1000 were found/) });
+  await fs.writeFile(path.join(place, 'checkpoint', shard), bytes);
+  await fs.truncate(path.join(place, 'run.json'), 20);
+  const noSettings = await run(argv('damaged', '--resume'));
+  expect(noSettings).toMatchObject({ code: 1, out: '', err: expect.stringMatching(/run\.json' is damaged.*--force/) });
+  expect(noSettings.err + cutOff.err).not.toMatch(/\n {4}at /);
+  expect((await run(argv('damaged', '--force'))).code).toBe(0);
+  await expectSameAsWhole('damaged');
+});
+
 test('a second Ctrl-C stops at once, and the checkpoint before is still there', async () => {
   const running = start(argv('twice'));
   await running.shows(/epoch 1\/8/);

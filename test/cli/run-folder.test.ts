@@ -129,3 +129,14 @@ describe('lockFolder', () => {
     expect(await filesBelow(work)).toEqual(['lock.1']);
   });
 });
+
+test('a link is followed: the folder that it points to is filled, and the link stays', async () => {
+  await fs.mkdir(path.join(work, 'disk'));
+  await fs.symlink(path.join(work, 'disk'), out);
+  const folder = await RunFolder.open(out, anew);
+  await write(folder.result, MARK);
+  await folder.commit();
+  await folder.close();
+  expect((await fs.lstat(out)).isSymbolicLink()).toBe(true);
+  expect(await filesBelow(path.join(work, 'disk'))).toEqual([MARK]);
+});

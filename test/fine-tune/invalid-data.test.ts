@@ -4,7 +4,7 @@ import * as tfl from '@tensorflow/tfjs-layers';
 import { type FineTuneData, type FineTuneOptions, fineTune } from '../../src/fine-tune';
 import { useBackend } from '../helpers/backends';
 import { weightValues } from '../helpers/models';
-import { disposeLayers, disposeToy, gap, net, oneHot, refusal, type Toy, tinyNet, toy } from './toy';
+import { blocks, disposeLayers, disposeToy, gap, line, net, oneHot, refusal, type Toy, tinyNet, toy } from './toy';
 
 const GIVEN: FineTuneOptions = { epochs: 2, batchSize: 4, learningRate: 0.05, patience: 9, seed: 1 };
 const SMALL = { train: 8, val: 4, size: 8 };
@@ -159,6 +159,31 @@ describe('invalid data', () => {
     expect(error.message).toMatch(message);
     expect(weightValues(source)).toEqual(before);
     disposeLayers(source);
+    disposeToy(data);
+  });
+
+  test('a head that gives no probabilities is not kept, one with a sigmoid is', async () => {
+    const data = toy(SMALL);
+    for (const activation of ['linear', 'sigmoid'] as const) {
+      const dense = tfl.layers.dense({ units: 2, activation });
+      const source = line([8, 8, 3], [...blocks().slice(0, 3), gap(), dense], 1, activation);
+      // Far from 0, so that the outputs are too.
+      dense.setWeights([tf.randomNormal([8, 2], 0, 9, 'float32', 1), tf.tensor1d([-7, 7])]);
+      const before = weightValues(source);
+      const running = fineTune(source, data, { ...GIVEN, keepHead: true });
+      if (activation === 'linear') {
+        const error = await refusal(running);
+        expect(error.code).toBe('unsupported');
+        expect(error.message).toMatch(/for a class; expected probabilities.*keepHead/);
+        expect(weightValues(source)).toEqual(before);
+      } else {
+        const { ending, history } = await running;
+        expect(ending).toBe('finished');
+        expect(history.map(({ valLoss }) => Number.isFinite(valLoss))).toEqual([true, true, true]);
+        expect(history[2].valLoss).not.toBe(history[0].valLoss);
+      }
+      disposeLayers(source);
+    }
     disposeToy(data);
   });
 });
