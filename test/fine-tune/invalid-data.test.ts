@@ -167,8 +167,9 @@ describe('invalid data', () => {
     for (const activation of ['linear', 'sigmoid'] as const) {
       const dense = tfl.layers.dense({ units: 2, activation });
       const source = line([8, 8, 3], [...blocks().slice(0, 3), gap(), dense], 1, activation);
-      // Far from 0, so that the outputs are too.
-      dense.setWeights([tf.randomNormal([8, 2], 0, 9, 'float32', 1), tf.tensor1d([-7, 7])]);
+      // Far from 0 for logits; a sigmoid would be saturated there, and train nothing.
+      const bias = activation === 'linear' ? 7 : 0.1;
+      dense.setWeights([tf.randomNormal([8, 2], 0, 0.3, 'float32', 1), tf.tensor1d([-bias, bias])]);
       const before = weightValues(source);
       const running = fineTune(source, data, { ...GIVEN, keepHead: true });
       if (activation === 'linear') {
