@@ -181,6 +181,7 @@ const head = [
   'recipe',
   `accuracy %, seeds ${values.seeds}`,
   'mean',
+  'last epoch',
   'seconds',
   'ms/step',
   'peak MB',
