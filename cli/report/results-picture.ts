@@ -1,6 +1,8 @@
 /** What a run confuses, as part of the SVG picture: the matrix, and beside it what went wrong. */
 import { isPerfect, topConfusions } from './confusion';
+import { rateCurve } from './curves';
 import { percent, whole } from './format';
+import { drawChart } from './line-chart';
 import { markup } from './markup';
 import { type Drawing, drawMatrix } from './matrix-picture';
 import type { RunReport } from './run-report';
@@ -10,6 +12,7 @@ const FONT = 13;
 const TOP = 28;
 const COLUMNS = 3;
 const SPACE = 18;
+const RATE = 250;
 const NOTHING: Drawing = { markup: markup``, height: 0 };
 
 /** Matrices of more classes get more room than what is beside them. */
@@ -23,12 +26,20 @@ export function drawResults(report: RunReport, width: number, gutter: number): D
   const matrix = drawMatrix(report, left);
   const mistakes = drawMistakes(report, right);
   const confusions = drawConfusions(report, right);
+  // Where there is nothing to tell of the classes, the way to the learning rate fits there.
+  const rate = mistakes.height + confusions.height === 0 ? drawRate(report, right) : NOTHING;
   return {
     markup: markup`<text class="title" y="13">Confusion matrix <tspan class="muted" font-weight="400">(rows: true, columns: predicted)</tspan></text>
 <g transform="translate(0 ${TOP})">${matrix.markup}</g>
-<g transform="translate(${left + gutter} 0)">${mistakes.markup}<g transform="translate(0 ${mistakes.height})">${confusions.markup}</g></g>`,
-    height: Math.max(TOP + matrix.height, mistakes.height + confusions.height) + 26,
+<g transform="translate(${left + gutter} 0)">${mistakes.markup}<g transform="translate(0 ${mistakes.height})">${confusions.markup}</g>${rate.markup}</g>`,
+    height: Math.max(TOP + matrix.height, mistakes.height + confusions.height, rate.height) + 26,
   };
+}
+
+function drawRate(report: RunReport, width: number): Drawing {
+  const curve = rateCurve(report);
+  if (curve === null) return NOTHING;
+  return { markup: markup`<g class="chart">${drawChart(curve, { width, height: RATE }, false)}</g>`, height: RATE };
 }
 
 function drawMistakes({ worst, confusion }: RunReport, width: number): Drawing {
