@@ -6,6 +6,7 @@ import { loadPicture, useBestBackend } from '../../adapters/node';
 import { type LoadedModel, loadModel } from '../../adapters/node/load-model';
 import { TuneModeError } from '../../src';
 import type { Command, Output } from '../command';
+import { type PictureForm, pictureFormOf } from '../picture-form';
 import { ProgressLine } from '../progress';
 import { imageSizeOf, rangeOf, wholeNumberOf } from '../values';
 
@@ -41,15 +42,9 @@ export const predictCommand: Command = {
     enableProdMode();
     await useBestBackend(values.backend === undefined ? {} : { backend: values.backend as string });
     const loaded = await loadModel(await modelIn(values.model as string));
-    const [, height, width, channels] = loaded.model.inputs[0].shape;
-    const own: [number, number] | undefined = height && width ? [height, width] : undefined;
-    const form = {
-      imageSize: size ?? own ?? loaded.metadata.imageSize ?? 224,
-      inputRange: range ?? loaded.metadata.inputRange ?? ([-1, 1] as const),
-      channels: (channels === 1 ? 1 : 3) as 1 | 3,
-    };
+    const form = pictureFormOf(loaded, { imageSize: size, inputRange: range });
     const labels = labelsOf(loaded);
-    const width_ = Math.max(...files.map((file) => file.length));
+    const longest = files.reduce((most, { length }) => Math.max(most, length), 0);
     const unreadable = await predictAll(loaded, files, form, output, (file, probabilities) => {
       const order = labels.map((_, index) => index).sort((a, b) => probabilities[b] - probabilities[a]);
       if (values.json === true) {
@@ -61,7 +56,7 @@ export const predictCommand: Command = {
       const named = order
         .slice(0, top)
         .map((index) => `${labels[index]}  ${(100 * probabilities[index]).toFixed(1)} %`);
-      output.out(`${file.padEnd(width_)}  ${named.join('   ')}`);
+      output.out(`${file.padEnd(longest)}  ${named.join('   ')}`);
     });
     loaded.model.dispose();
     return unreadable > 0 ? 1 : undefined;
@@ -71,7 +66,7 @@ export const predictCommand: Command = {
 async function predictAll(
   { model }: LoadedModel,
   files: string[],
-  form: NonNullable<Parameters<typeof loadPicture>[1]>,
+  form: PictureForm,
   output: Output,
   show: (file: string, probabilities: ArrayLike<number>) => void,
 ): Promise<number> {
@@ -92,9 +87,9 @@ async function predictAll(
     if (read.length === 0) continue;
     const pictures = read.map(({ picture }) => picture);
     const xs = stack(pictures);
-    const output_ = model.predictOnBatch(xs) as Tensor;
-    const probabilities = (await output_.data()) as Float32Array;
-    dispose([...pictures, xs, output_]);
+    const predicted = model.predictOnBatch(xs) as Tensor;
+    const probabilities = (await predicted.data()) as Float32Array;
+    dispose([...pictures, xs, predicted]);
     progress.clear();
     const classes = probabilities.length / read.length;
     read.forEach(({ file }, row) => {

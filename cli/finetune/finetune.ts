@@ -1,20 +1,18 @@
 /** The `finetune` command's way through a run: load, take the folder, train, write, rename. */
 import { enableProdMode } from '@tensorflow/tfjs-core';
 import { fileIO, loadPictureFolder, type PictureFolder, useBestBackend } from '../../adapters/node';
-import { type LoadedModel, loadModel } from '../../adapters/node/load-model';
+import { loadModel } from '../../adapters/node/load-model';
 import { type FineTuneResult, fineTune } from '../../src/fine-tune';
 import type { Output } from '../command';
 import type { FinetuneSettings } from '../commands/finetune';
 import { heedInterruption } from '../interruption';
+import { pictureFormOf } from '../picture-form';
 import { ProgressLine } from '../progress';
 import { checkSameRun, RunFolder } from '../run-folder';
 import { checkClasses, fingerprintOf } from './data';
 import { epochLine, showProgress } from './show';
 import { summary } from './summary';
 import { type RunFacts, writeResult } from './write-result';
-
-/** Where a model leaves its input size open. */
-const DEFAULT_SIZE = 224;
 
 export async function finetune(settings: FinetuneSettings, output: Output): Promise<number | undefined> {
   // Without it tfjs advises, on stderr, to install its native backend.
@@ -39,7 +37,7 @@ async function runIn(folder: RunFolder, settings: FinetuneSettings, output: Outp
   try {
     const { backend } = await useBestBackend(settings.backend === undefined ? {} : { backend: settings.backend });
     const loaded = await loadModel(settings.model);
-    const input = inputOf(loaded, settings);
+    const input = pictureFormOf(loaded, settings);
     pictures = await loadPictureFolder(settings.data, {
       ...input,
       batchSize: settings.batchSize,
@@ -87,17 +85,6 @@ async function runIn(folder: RunFolder, settings: FinetuneSettings, output: Outp
     interruption.end();
     await pictures?.close();
   }
-}
-
-/** What the pictures must be made into for this model. */
-function inputOf({ model, metadata }: LoadedModel, settings: FinetuneSettings) {
-  const [, height, width, channels] = model.inputs[0]?.shape ?? [];
-  const own: [number, number] | undefined = height && width ? [height, width] : undefined;
-  return {
-    imageSize: settings.imageSize ?? own ?? metadata.imageSize ?? ([DEFAULT_SIZE, DEFAULT_SIZE] as [number, number]),
-    inputRange: settings.inputRange ?? metadata.inputRange ?? ([-1, 1] as [number, number]),
-    channels: (channels === 1 ? 1 : 3) as 1 | 3,
-  };
 }
 
 function trainingOptions(settings: FinetuneSettings) {
