@@ -8,6 +8,7 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { isRunning } from '../adapters/node/processes';
 import { TuneModeError } from '../src';
 
 const NAME = /^lock\.(\d+)$/;
@@ -86,12 +87,4 @@ async function refuseIfAlive(folder: string, number: number, what: string): Prom
     'unsupported',
     `${what} is being written by ${who}. Wait for it, or choose another --out; if no such process runs any more, delete '${file}'.`,
   );
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0); // only asks
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
-  }
 }

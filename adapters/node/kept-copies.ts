@@ -9,6 +9,7 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import type { RgbPicture } from './decode';
+import { isRunning } from './processes';
 
 export interface Copies {
   /** Made when the first copy is written. */
@@ -96,14 +97,6 @@ function removeOrphans(): void {
       if (!Number.isNaN(pid) && !isRunning(pid)) removeCopies(path.join(os.tmpdir(), name));
     }
   });
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0); // only asks
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
-  }
 }
 
 function ignoringErrors(run: () => void): void {
