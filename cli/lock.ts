@@ -5,6 +5,7 @@
  * holder dead makes the file with the next number, which only one can do. So there is no moment at which two processes
  * could both believe that the folder is theirs.
  */
+import { randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -13,9 +14,13 @@ import { TuneModeError } from '../src';
 
 const NAME = /^lock\.(\d+)$/;
 
+/** Tells the locks of this process from those of an earlier one that had the same id, as in a container started anew. */
+const TOKEN = randomUUID();
+
 interface Holder {
   pid: number;
   host: string;
+  token: string;
 }
 
 /**
@@ -25,13 +30,14 @@ interface Holder {
  */
 export async function lockFolder(folder: string, what: string): Promise<() => Promise<void>> {
   for (;;) {
-    const held = await holders(folder);
-    const newest = held.at(-1);
+    const found = await holders(folder);
+    const newest = found.at(-1);
     if (newest !== undefined) await refuseIfAlive(folder, newest, what);
     const name = `lock.${(newest ?? 0) + 1}`;
     if (!(await make(folder, name))) continue; // somebody was faster; look again
-    await Promise.all(held.map((number) => fs.rm(path.join(folder, `lock.${number}`), { force: true })));
-    return () => fs.rm(path.join(folder, name), { force: true });
+    await Promise.all(found.map((number) => fs.rm(path.join(folder, `lock.${number}`), { force: true })));
+    const file = path.join(folder, name);
+    return () => fs.rm(file, { force: true });
   }
 }
 
@@ -42,7 +48,7 @@ async function holders(folder: string): Promise<number[]> {
 
 /** Makes the file with its whole content in one step. @returns whether it was this process that did. */
 async function make(folder: string, name: string): Promise<boolean> {
-  const holder: Holder = { pid: process.pid, host: os.hostname() };
+  const holder: Holder = { pid: process.pid, host: os.hostname(), token: TOKEN };
   const beside = path.join(folder, `.${name}.${process.pid}`);
   await fs.writeFile(beside, JSON.stringify(holder));
   try {
@@ -79,8 +85,9 @@ async function refuseIfAlive(folder: string, number: number, what: string): Prom
   } catch {
     // Being written, or damaged: held either way.
   }
-  const { pid, host } = holder;
+  const { pid, host, token } = holder;
   const isHere = host === os.hostname();
+  if (isHere && pid === process.pid && token !== TOKEN) return;
   if (isHere && pid !== undefined && !isRunning(pid)) return;
   const who = pid === undefined ? 'another process' : `process ${pid}${isHere ? '' : ` on '${host}'`}`;
   throw new TuneModeError(

@@ -2,6 +2,8 @@
 import type { Output } from './command';
 
 const BAR_CELLS = 20;
+/** A shorter bar says nothing. */
+const LEAST_CELLS = 4;
 /** Terminals are slow: not written to more often. */
 const EVERY_MS = 80;
 
@@ -20,9 +22,11 @@ export class ProgressLine {
     const now = performance.now();
     if (terminal === undefined || (now - this.last < EVERY_MS && share < 1)) return;
     this.last = now;
-    const line = `${before} ${bar(share)} ${after}`;
-    // One column is left free: a line that fills the last one would wrap on some terminals.
-    terminal.write(`\r\x1b[K${[...line].slice(0, Math.max(1, terminal.columns() - 1)).join('')}`);
+    // One column is left free: a line that fills the last one would wrap on some terminals. The bar gives way to the words.
+    const columns = Math.max(1, terminal.columns() - 1);
+    const cells = Math.max(0, Math.min(BAR_CELLS, columns - before.length - after.length - 2));
+    const line = [before, ...(cells >= LEAST_CELLS ? [bar(share, cells)] : []), after].join(' ');
+    terminal.write(`\r\x1b[K${[...line].slice(0, columns).join('')}`);
     this.shown = true;
   }
 
@@ -39,9 +43,9 @@ export class ProgressLine {
   }
 }
 
-function bar(share: number): string {
-  const full = Math.round(Math.min(1, Math.max(0, share)) * BAR_CELLS);
-  return '█'.repeat(full) + '░'.repeat(BAR_CELLS - full);
+function bar(share: number, cells: number): string {
+  const full = Math.round(Math.min(1, Math.max(0, share)) * cells);
+  return '█'.repeat(full) + '░'.repeat(cells - full);
 }
 
 /** '0:07', '12:30', '1:02:03' */

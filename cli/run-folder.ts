@@ -14,8 +14,9 @@ import path from 'node:path';
 import { TuneModeError } from '../src';
 import { UsageError } from './command';
 import { lockFolder } from './lock';
+import { notOfAResult, notOfARun, realPlace } from './our-files';
 
-/** A file that every result of ours has: nothing else is ever replaced. */
+/** A file that every result of ours has. */
 export const MARK = 'history.json';
 
 export class RunFolder {
@@ -28,6 +29,8 @@ export class RunFolder {
     readonly out: string,
     private readonly work: string,
     private readonly release: () => Promise<void>,
+    /** The first folder that was made on the way to `work`, if any. */
+    private readonly made: string | undefined,
   ) {
     this.checkpoint = path.join(work, 'checkpoint');
     this.result = path.join(work, 'result');
@@ -42,10 +45,13 @@ export class RunFolder {
    */
   static async open(out: string, { force, resume }: { force: boolean; resume: boolean }): Promise<RunFolder> {
     // Of a link the folder that it points to: a rename would replace the link itself.
-    const place = await fs.realpath(out).catch(() => path.resolve(out));
+    const place = realPlace(out);
     const work = `${place}.unfinished`;
+    await refuseStrangers(work, await notOfARun(work));
+    await refuseStrangers(`${place}.replaced`, await notOfAResult(`${place}.replaced`));
+    const made = await fs.mkdir(work, { recursive: true });
     const release = await take(work, `'${out}'`);
-    const folder = new RunFolder(place, work, release);
+    const folder = new RunFolder(place, work, release, made);
     try {
       await folder.putBack();
       await folder.checkOut(force);
@@ -92,8 +98,13 @@ export class RunFolder {
 
   /** The result, written to `result`, becomes `out`. */
   async commit(): Promise<void> {
+    await fs.rmdir(this.out).catch(() => undefined); // where it is empty
     const replaces = await exists(this.out);
-    if (replaces) await fs.rename(this.out, this.replaced);
+    if (replaces) {
+      // Once more: hours may have passed since it was looked at.
+      await refuseStrangers(this.out, await notOfAResult(this.out));
+      await fs.rename(this.out, this.replaced);
+    }
     try {
       await fs.rename(this.result, this.out);
     } catch (error) {
@@ -109,13 +120,24 @@ export class RunFolder {
     await fs.rm(this.result, { recursive: true, force: true });
     if (!(await this.hasCheckpoint())) await this.removeWork();
     await this.release();
-    await fs.rmdir(this.work).catch(() => undefined); // not empty: it is kept
+    // What is not empty is kept.
+    const { made } = this;
+    for (let empty = this.work; ; empty = path.dirname(empty)) {
+      const removed = await fs.rmdir(empty).then(
+        () => true,
+        () => false,
+      );
+      if (!removed || made === undefined || empty === made) return;
+    }
   }
 
-  /** Everything but the locks. */
+  /** What a run writes, but for the locks; anything else in there is not ours. */
   private async removeWork(): Promise<void> {
-    for (const name of await fs.readdir(this.work)) {
-      if (!/^\.?lock\./.test(name)) await fs.rm(path.join(this.work, name), { recursive: true, force: true });
+    const names = await fs.readdir(this.work).catch(() => []); // somebody has removed it
+    for (const name of names) {
+      if (/^(checkpoint|result|run\.json.*)$/.test(name)) {
+        await fs.rm(path.join(this.work, name), { recursive: true, force: true });
+      }
     }
   }
 
@@ -133,24 +155,34 @@ export class RunFolder {
       throw error;
     });
     if (names === undefined) return;
-    if (names.length === 0) {
-      await fs.rmdir(this.out);
-      return;
+    // It will be replaced by a rename, and a shell, or this process, would stand in a folder that is gone.
+    if (`${realPlace('.')}${path.sep}`.startsWith(`${this.out}${path.sep}`)) {
+      throw new UsageError(`--out '${this.out}' is the current folder, or contains it; name a new folder`);
     }
-    if (!force)
+    if (names.length === 0) return;
+    if (!force) {
       throw new UsageError(`--out '${this.out}' exists already; name another folder, or replace it (--force)`);
-    if (!names.includes(MARK)) {
-      throw new UsageError(
-        `--out '${this.out}' is no result of this command (it has no ${MARK}), so --force does not replace it; name another folder`,
-      );
     }
+    await refuseStrangers(this.out, await notOfAResult(this.out));
   }
+}
+
+/** @throws UsageError where a folder that would be removed has something that this command did not write. */
+async function refuseStrangers(folder: string, strangers: string[]): Promise<void> {
+  if (strangers.length === 0) return;
+  const named = strangers
+    .slice(0, 3)
+    .map((name) => `'${name}'`)
+    .join(', ');
+  throw new UsageError(
+    `'${folder}' is no result of this command (${named}${strangers.length > 3 ? ' …' : ''} is not its own), so --force does not replace it; name another --out`,
+  );
 }
 
 /** A run that ends removes the empty folder, perhaps just before the lock is made in it: once more then. */
 async function take(work: string, what: string, attempts = 3): Promise<() => Promise<void>> {
   await fs.mkdir(work, { recursive: true });
-  return lockFolder(work, what).catch((error: NodeJS.ErrnoException) => {
+  return lockFolder(work, what).catch(async (error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT' || attempts === 1) throw error;
     return take(work, what, attempts - 1);
   });

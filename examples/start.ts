@@ -5,7 +5,6 @@
  * then the result looks at a few pictures. Each command is shown as you would type it.
  */
 import { spawn } from 'node:child_process';
-import fs from 'node:fs/promises';
 import path from 'node:path';
 import { drawPictures } from './draw-pictures';
 
@@ -13,8 +12,8 @@ const CLASSES = ['hexagon', 'moon', 'ring', 'star'];
 const root = path.join(import.meta.dirname, '..');
 
 const out = process.argv[2] ?? 'out';
-const pictures = path.join(out, 'pictures');
-await fs.rm(pictures, { recursive: true, force: true });
+// Drawn over, never removed: the folder may be anybody's.
+const pictures = path.join(out, 'tfjs-tune-mode-shapes-pictures');
 await drawPictures(path.join(pictures, 'seen'), { shapes: CLASSES, count: 120, size: 64, seed: 7 });
 await drawPictures(path.join(pictures, 'new'), { shapes: CLASSES, count: 2, size: 64, seed: 8 });
 

@@ -119,7 +119,8 @@ async function readWeights(manifest: unknown, file: string): Promise<[io.Weights
 async function shardSize(shard: string, file: string): Promise<number> {
   const found = await statOrUndefined(shard);
   if (found?.isFile()) return found.size;
-  throw new TuneModeError('not-found', `The weight file '${shard}', named in '${file}', is missing.`);
+  // Not `not-found`, which says that there is no model: this one is damaged.
+  throw new TuneModeError('invalid-model-file', `The weight file '${shard}', named in '${file}', is missing.`);
 }
 
 async function readInto(shard: string, target: Uint8Array, file: string): Promise<void> {

@@ -1,10 +1,10 @@
 /** `tfjs-tune-mode finetune`: from a folder of pictures to a tuned, deployed, documented model. */
-import path from 'node:path';
 import type { Mode } from '../../src';
 import { OPTIMIZER_NAMES, type OptimizerName } from '../../src/fine-tune/optimizer';
 import { FINE_TUNE_DEFAULTS as DEFAULTS } from '../../src/fine-tune/options';
 import { type Arguments, type Command, UsageError, type Values } from '../command';
 import { finetune } from '../finetune/finetune';
+import { isWithin } from '../our-files';
 import { imageSizeOf, numberOf, oneOf, rangeOf, wholeNumberOf } from '../values';
 
 const MODES: readonly Mode[] = ['tune', 'eval', 'train'];
@@ -111,12 +111,14 @@ export function readSettings({ values, line }: Arguments): FinetuneSettings {
   if (settings.resume && settings.force) {
     throw new UsageError('--resume goes on with an unfinished run, --force begins anew; give one of them');
   }
-  // A result among the classes would be a class itself in the next run.
-  const within = path.relative(path.resolve(data), path.resolve(out));
-  if (within === '' || !(within.startsWith('..') || path.isAbsolute(within))) {
+  // A result among the classes would be a class itself in the next run; and replacing one must not take pictures along.
+  if (isWithin(out, data)) {
     throw new UsageError(
       `--out '${out}' is inside --data '${data}', whose folders are classes; name a folder elsewhere`,
     );
+  }
+  if (isWithin(data, out)) {
+    throw new UsageError(`--data '${data}' is inside --out '${out}', which will be replaced; name another --out`);
   }
   return settings;
 }

@@ -5,6 +5,7 @@ import { dispose, enableProdMode, stack, type Tensor } from '@tensorflow/tfjs-co
 import { loadPicture, useBestBackend } from '../../adapters/node';
 import { type LoadedModel, loadModel } from '../../adapters/node/load-model';
 import { TuneModeError } from '../../src';
+import { checkProbabilities } from '../../src/fine-tune/evaluate';
 import type { Command, Output } from '../command';
 import { type PictureForm, pictureFormOf } from '../picture-form';
 import { ProgressLine } from '../progress';
@@ -46,6 +47,7 @@ export const predictCommand: Command = {
     const labels = labelsOf(loaded);
     const longest = files.reduce((most, { length }) => Math.max(most, length), 0);
     const unreadable = await predictAll(loaded, files, form, output, (file, probabilities) => {
+      checkProbabilities(probabilities, loaded.model.name);
       const order = labels.map((_, index) => index).sort((a, b) => probabilities[b] - probabilities[a]);
       if (values.json === true) {
         const all = Object.fromEntries(labels.map((label, index) => [label, probabilities[index]]));
@@ -68,7 +70,7 @@ async function predictAll(
   files: string[],
   form: PictureForm,
   output: Output,
-  show: (file: string, probabilities: ArrayLike<number>) => void,
+  show: (file: string, probabilities: Float32Array) => void,
 ): Promise<number> {
   const progress = new ProgressLine(output);
   let unreadable = 0;
@@ -115,10 +117,16 @@ async function modelIn(place: string): Promise<string> {
 function labelsOf({ model, metadata: { labels } }: LoadedModel): string[] {
   const { shape } = model.outputs[0];
   const classes = shape[1];
-  if (model.inputs.length !== 1 || model.outputs.length !== 1 || shape.length !== 2 || classes === null) {
+  if (
+    model.inputs.length !== 1 ||
+    model.outputs.length !== 1 ||
+    shape.length !== 2 ||
+    classes === null ||
+    classes < 2
+  ) {
     throw new TuneModeError(
       'unsupported',
-      `The model '${model.name}' is no classifier of pictures: expected one input and one output [batch, classes]; ` +
+      `The model '${model.name}' is no classifier of pictures: expected one input and one output [batch, 2 classes or more]; ` +
         `found outputs ${JSON.stringify(model.outputs.map((output) => output.shape))}.`,
     );
   }

@@ -1,7 +1,8 @@
 /** The `finetune` command's way through a run: load, take the folder, train, write, rename. */
 import { enableProdMode } from '@tensorflow/tfjs-core';
 import { fileIO, loadPictureFolder, type PictureFolder, useBestBackend } from '../../adapters/node';
-import { loadModel } from '../../adapters/node/load-model';
+import { type LoadedModel, loadModel } from '../../adapters/node/load-model';
+import { TuneModeError } from '../../src';
 import { type FineTuneResult, fineTune } from '../../src/fine-tune';
 import type { Output } from '../command';
 import type { FinetuneSettings } from '../commands/finetune';
@@ -12,6 +13,7 @@ import { checkSameRun, RunFolder } from '../run-folder';
 import { checkClasses, fingerprintOf } from './data';
 import { epochLine, showProgress } from './show';
 import { summary } from './summary';
+import { thaw } from './thaw';
 import { type RunFacts, writeResult } from './write-result';
 
 export async function finetune(settings: FinetuneSettings, output: Output): Promise<number | undefined> {
@@ -37,6 +39,11 @@ async function runIn(folder: RunFolder, settings: FinetuneSettings, output: Outp
   try {
     const { backend } = await useBestBackend(settings.backend === undefined ? {} : { backend: settings.backend });
     const loaded = await loadModel(settings.model);
+    const frozen = thaw(loaded.model);
+    if (frozen > 0)
+      progress.note(
+        `${frozen} layer${frozen === 1 ? '' : 's'} frozen in the model's file will train too; --unfreeze limits it.`,
+      );
     const input = pictureFormOf(loaded, settings);
     pictures = await loadPictureFolder(settings.data, {
       ...input,
@@ -51,7 +58,13 @@ async function runIn(folder: RunFolder, settings: FinetuneSettings, output: Outp
     const kept = new KeptSettings(folder, await fingerprintOf(loaded, pictures, { ...input, backend }));
     if (settings.resume) await kept.check();
     progress.note(startLine(pictures, settings, backend));
+    progress.note(`Black and white are ${input.inputRange.join(' and ')}${rangeSource(loaded, settings)}.`);
+    if (settings.keepHead && !loaded.metadata.labels) {
+      const order = pictures.classNames.map((name) => `'${name}'`).join(', ');
+      progress.note(`The model names no classes: its outputs are taken to be ${order}, in this order.`);
+    }
 
+    const sizes = new SetSizes();
     const result = await fineTune(loaded.model, pictures, {
       ...trainingOptions(settings),
       inputRange: input.inputRange,
@@ -61,6 +74,7 @@ async function runIn(folder: RunFolder, settings: FinetuneSettings, output: Outp
       onProgress: (now) => showProgress(progress, now),
       onEpochEnd: async (record) => {
         if (record.epoch === 0) await kept.write(pictures as PictureFolder);
+        sizes.check(pictures as PictureFolder);
         progress.clear();
         if (settings.json) output.out(JSON.stringify(record));
         progress.note(epochLine(record, settings.epochs));
@@ -87,6 +101,12 @@ async function runIn(folder: RunFolder, settings: FinetuneSettings, output: Outp
   }
 }
 
+/** A wrong range only shows in a lower accuracy, so a guess is said to be one. */
+function rangeSource({ metadata }: LoadedModel, { inputRange }: FinetuneSettings): string {
+  if (inputRange !== undefined) return '';
+  return metadata.inputRange ? ", as the model's metadata say" : ' (assumed; --input-range sets it)';
+}
+
 function trainingOptions(settings: FinetuneSettings) {
   const { mode, epochs, batchSize, learningRate, optimizer, unfreeze, keepHead, augment, seed } = settings;
   return { mode, epochs, batchSize, learningRate, optimizer, unfreeze, keepHead, augment, seed };
@@ -111,6 +131,24 @@ function diverged({ advisedLearningRate, bestEpoch }: FineTuneResult, { err }: O
       `Try --learning-rate ${advisedLearningRate}.`,
   );
   return 1;
+}
+
+/** Epochs are compared with one another: that means nothing once pictures have vanished in between. */
+class SetSizes {
+  private before?: { train: number; val: number };
+
+  /** To be called after each epoch; the first time all pictures have been read once. */
+  check({ train, val }: PictureFolder): void {
+    const now = { train: train.count, val: val.count };
+    this.before ??= now;
+    const vanished = this.before.train + this.before.val - now.train - now.val;
+    if (vanished > 0) {
+      throw new TuneModeError(
+        'invalid-data',
+        `${vanished} picture${vanished === 1 ? '' : 's'} could be read before and cannot any more. Put them back, or begin anew with --force.`,
+      );
+    }
+  }
 }
 
 interface Kept {

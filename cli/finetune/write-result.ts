@@ -3,11 +3,11 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { dispose, type Tensor } from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
-import { fileIO, type PictureDataset, type PictureFolder } from '../../adapters/node';
+import { fileIO, type PictureFolder } from '../../adapters/node';
 import { metadataText } from '../../adapters/node/metadata';
 import { version } from '../../package.json';
 import { TuneModeError, toDeploy } from '../../src';
-import type { FineTuneResult } from '../../src/fine-tune';
+import type { BatchSource, FineTuneResult } from '../../src/fine-tune';
 import type { FinetuneSettings } from '../commands/finetune';
 import { reportHtml } from '../report/html';
 import type { RunReport } from '../report/run-report';
@@ -70,7 +70,7 @@ export async function writeResult(
 }
 
 /** @throws TuneModeError `broken-invariant` where the folded model computes something else. */
-async function compare(model: LayersModel, deployed: LayersModel, pictures: PictureDataset): Promise<number> {
+export async function compare(model: LayersModel, deployed: LayersModel, pictures: BatchSource): Promise<number> {
   let largest = 0;
   let seen = 0;
   for await (const { xs, ys } of pictures.batches({ epoch: 0, shuffle: false, augment: false })) {
@@ -78,9 +78,7 @@ async function compare(model: LayersModel, deployed: LayersModel, pictures: Pict
     const [expected, found] = await Promise.all(outputs.map((output) => output.data()));
     dispose([xs, ys, ...outputs]);
     expected.forEach((value, index) => {
-      const difference = Math.abs(value - found[index]);
-      // Not Math.max, by which a NaN would pass the check below only by luck.
-      if (!(difference <= largest)) largest = difference;
+      largest = Math.max(largest, Math.abs(value - found[index])); // NaN stays NaN, and is refused below
     });
     seen += xs.shape[0];
     if (seen >= COMPARED) break;
@@ -105,7 +103,7 @@ async function reportOf(result: FineTuneResult, pictures: PictureFolder, facts: 
   return {
     version,
     date: new Date().toISOString(),
-    command: settings.line,
+    command: settings.line.replace(/ --(resume|force)(?= |$)/g, ''),
     model: settings.model,
     data: settings.data,
     backend,

@@ -48,7 +48,7 @@ dd small { display: block; color: var(--muted); line-height: 1.4; }
 .chart { width: 100%; max-width: 560px; height: auto; display: block; overflow: visible; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 380px), 1fr)); gap: 20px 40px; }
 .beside > p { align-self: center; }
-.beside h3 { margin-top: 0; }
+.beside > div > h3:first-child { margin-top: 0; }
 ${chartStyle(references)}
 .scroll { overflow-x: auto; max-width: 100%; }
 .scroll:focus-visible, pre:focus-visible, summary:focus-visible { outline: 2px solid var(--val); outline-offset: 2px; }
@@ -71,6 +71,7 @@ table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabula
 .matrix thead th { text-align: center; vertical-align: bottom; padding: 4px 8px; }
 .matrix .corner { color: var(--muted); font-size: 12px; padding-right: 8px; white-space: nowrap; }
 .matrix tbody td { text-align: center; min-width: 84px; height: 60px; padding: 0 4px; font-size: 17px; background: var(--panel); print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+@media (max-width: 600px) { .matrix:not(.large):not(.huge) { width: 100%; } .matrix:not(.large):not(.huge) tbody td { min-width: 0; } .matrix:not(.large):not(.huge) th { white-space: normal; overflow-wrap: anywhere; padding: 0 3px; font-size: 12px; } }
 .matrix td.right { background: color-mix(in srgb, var(--val) calc((0.25 + 0.75 * var(--share)) * var(--strength)), var(--panel)); font-weight: 600; }
 .matrix td.wrong { background: color-mix(in srgb, var(--train) calc((0.25 + 0.75 * var(--share)) * var(--strength)), var(--panel)); }
 .matrix td.zero { color: var(--muted); }

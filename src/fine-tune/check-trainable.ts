@@ -46,9 +46,9 @@ export async function checkTrainable(model: LayersModel, shape: readonly number[
 /** When a gradient throws, tfjs-core (4.22.0) keeps its tape and what that saved for the other gradients. */
 function forgetTape(): void {
   const { state } = engine() as unknown as {
-    state: { gradientDepth: number; activeTape: { saved?: Tensor[] }[] | null };
+    state: { gradientDepth: number; activeTape?: { saved?: Tensor[] }[] | null };
   };
-  if (state.gradientDepth > 0 || state.activeTape === null) return;
+  if (state.gradientDepth > 0 || !state.activeTape) return;
   dispose(state.activeTape.flatMap(({ saved }) => saved ?? []));
   state.activeTape = null;
 }

@@ -74,13 +74,13 @@ export async function evaluate(
 }
 
 /** A head without softmax or sigmoid would be trained on a loss that means nothing. NaN is the caller's business. */
-function checkProbabilities(values: Float32Array, name: string): void {
+export function checkProbabilities(values: Float32Array, name: string): void {
   const wrong = values.find((value) => value < -SLACK || value > 1 + SLACK);
   if (wrong === undefined) return;
   throw new TuneModeError(
     'unsupported',
-    `The model '${name}' gives ${wrong} for a class; expected probabilities, as from a softmax. ` +
-      'Leave out keepHead to get a new head.',
+    `The model '${name}' gives ${wrong} for a class; expected probabilities, as from a softmax at its end. ` +
+      'A new head (without keepHead, or --keep-head) gives some.',
   );
 }
 

@@ -145,6 +145,10 @@ test('what was damaged by hand is refused, and --force begins anew', async () =>
   await fs.truncate(path.join(place, 'checkpoint', shard), 1000);
   const cutOff = await run(argv('damaged', '--resume'));
   expect(cutOff).toMatchObject({ code: 1, out: '', err: expect.stringMatching(/checkpoint.*but 1000 were found/) });
+  await fs.rm(path.join(place, 'checkpoint', shard));
+  const missing = await run(argv('damaged', '--resume'));
+  expect(missing).toMatchObject({ code: 1, out: '', err: expect.stringMatching(/weight file .*, is missing/) });
+  expect(missing.err).not.toMatch(/head alone/);
   await fs.writeFile(path.join(place, 'checkpoint', shard), bytes);
   await fs.truncate(path.join(place, 'run.json'), 20);
   const noSettings = await run(argv('damaged', '--resume'));
@@ -152,6 +156,21 @@ test('what was damaged by hand is refused, and --force begins anew', async () =>
   expect(noSettings.err + cutOff.err).not.toMatch(/\n {4}at /);
   expect((await run(argv('damaged', '--force'))).code).toBe(0);
   await expectSameAsWhole('damaged');
+});
+
+test('pictures that vanish in mid-run stop it, as its epochs could not be compared any more', async () => {
+  const data = path.join(work, 'vanishing');
+  await fs.cp(path.join(work, 'pics'), data, { recursive: true });
+  const running = start(argv('vanished', '--data', data));
+  await running.shows(/epoch 1\/8/);
+  await fs.rename(path.join(data, 'star'), path.join(work, 'aside'));
+  const ended = await running.ended;
+  expect(ended.err).toMatch(/^error: \d+ pictures? could be read before and cannot any more/m);
+  expect(ended).toMatchObject({ code: 1, out: '' });
+  expect(await hasWholeCheckpoint('vanished')).toBe(true);
+  await fs.rename(path.join(work, 'aside'), path.join(data, 'star'));
+  expect((await run(argv('vanished', '--data', data, '--resume'))).code).toBe(0);
+  await expectSameAsWhole('vanished');
 });
 
 test('a second Ctrl-C stops at once, and the checkpoint before is still there', async () => {

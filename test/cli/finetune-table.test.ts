@@ -98,6 +98,7 @@ describe('wrong input ends with one sentence and leaves nothing behind', () => {
     ['out is no result', { '--out': 'taken', '--force': true }, 2, /no result of this command.*does not replace it/],
     ['out is a file', { '--out': 'a-file' }, 2, /a-file' is a file/],
     ['out inside data', { '--out': 'pics/out' }, 2, /is inside --data/],
+    ['data inside out', { '--data': 'taken/pics', '--out': 'taken', '--force': true }, 2, /--data .* is inside --out/],
     ['a backend that does not exist', { '--backend': 'quantum' }, 1, /no backend 'quantum'. Valid backends: .*'wasm'/],
     [
       'a backend that is not here',

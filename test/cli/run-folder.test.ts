@@ -24,17 +24,25 @@ const write = async (...file: string[]) => {
 };
 
 /** A process that is over for certain. */
+/** A result as `finetune` writes it, as far as it is recognised by. */
+async function writeResult(place: string, label = 'a') {
+  await write(place, 'report.html');
+  const history = { version: '0', bestEpoch: 0, history: [], labels: [label] };
+  await fs.writeFile(path.join(place, MARK), JSON.stringify(history));
+}
+const RESULT = [MARK, 'report.html'];
+
 const deadPid = () => spawnSync(process.execPath, ['-e', '']).pid;
 
 describe('RunFolder', () => {
   test('the result appears under its name only with commit, and nothing stays beside it', async () => {
     const folder = await RunFolder.open(out, anew);
-    await write(folder.result, MARK);
+    await writeResult(folder.result);
     await write(folder.checkpoint, 'model.json');
     expect(await filesBelow(out)).toEqual([]);
     await folder.commit();
     await folder.close();
-    expect(await filesBelow(out)).toEqual([MARK]);
+    expect(await filesBelow(out)).toEqual(RESULT);
     expect(await besides(out)).toEqual(['out']);
   });
 
@@ -60,28 +68,106 @@ describe('RunFolder', () => {
   });
 
   test('killed between the two renames of a replacement, the old result comes back', async () => {
-    await write(`${out}.replaced`, MARK);
+    await writeResult(`${out}.replaced`);
     await write(`${out}.unfinished`, 'result', MARK);
+    await fs.writeFile(`${out}.unfinished/lock.1`, JSON.stringify({ pid: deadPid(), host: os.hostname() }));
     await expect(RunFolder.open(out, anew)).rejects.toThrow(/exists already/);
-    expect(await filesBelow(out)).toEqual([MARK]);
+    expect(await filesBelow(out)).toEqual(RESULT);
     expect(await besides(out)).toEqual(['out']);
   });
 
   test('killed after them, the new result stays, and the old one goes', async () => {
-    await write(out, MARK);
-    await write(`${out}.replaced`, 'old', MARK);
+    await writeResult(out, 'new');
+    await writeResult(`${out}.replaced`, 'old');
     await expect(RunFolder.open(out, anew)).rejects.toThrow(/exists already/);
-    expect(await filesBelow(out)).toEqual([MARK]);
+    expect(await fs.readFile(path.join(out, MARK), 'utf8')).toContain('new');
     expect(await besides(out)).toEqual(['out']);
   });
 
   test('a result that cannot be put in its place leaves the old one there', async () => {
-    await write(out, MARK);
+    await writeResult(out);
     const folder = await RunFolder.open(out, { force: true, resume: false });
     await expect(folder.commit()).rejects.toMatchObject({ code: 'ENOENT' }); // there is no new one
     await folder.close();
-    expect(await filesBelow(out)).toEqual([MARK]);
+    expect(await filesBelow(out)).toEqual(RESULT);
     expect(await besides(out)).toEqual(['out']);
+  });
+
+  // Whatever is not recognised as ours may be somebody's work.
+  test.each<[what: string, make: () => Promise<unknown>, precious: string]>([
+    ['a folder with a history.json of somebody else', () => write(out, MARK), `out/${MARK}`],
+    [
+      'a result with a file besides',
+      async () => {
+        await writeResult(out);
+        await write(out, 'thesis.txt');
+      },
+      'out/thesis.txt',
+    ],
+    [
+      'a result with a folder besides',
+      async () => {
+        await writeResult(out);
+        await write(out, 'p/1.jpg');
+      },
+      'out/p/1.jpg',
+    ],
+    [
+      'a result with notes in a model',
+      async () => {
+        await writeResult(out);
+        await write(out, 'tuned/n.md');
+      },
+      'out/tuned/n.md',
+    ],
+    ['a folder named .unfinished', () => write(`${out}.unfinished`, 'thesis.txt'), 'out.unfinished/thesis.txt'],
+    ['one with our names only', () => write(`${out}.unfinished`, 'result/x'), 'out.unfinished/result/x'],
+    ['a folder named .replaced', () => write(`${out}.replaced`, 'thesis.txt'), 'out.replaced/thesis.txt'],
+  ])('%s is never removed', async (_, make, precious) => {
+    await make();
+    const before = await filesBelow(work);
+    expect(before).toContain(precious);
+    for (const options of [anew, { force: true, resume: false }, { force: false, resume: true }]) {
+      await expect(RunFolder.open(out, options)).rejects.toThrow(UsageError);
+      expect(await filesBelow(work)).toEqual(before);
+    }
+  });
+
+  test('what came into an old result while the new one was trained is not removed', async () => {
+    await writeResult(out);
+    const folder = await RunFolder.open(out, { force: true, resume: false });
+    await writeResult(folder.result, 'new');
+    await write(out, 'thesis.txt');
+    await expect(folder.commit()).rejects.toThrow(/thesis\.txt/);
+    await folder.close();
+    expect(await filesBelow(out)).toContain('thesis.txt');
+  });
+
+  test('the current folder, and what contains it, are no places for a result', async () => {
+    await fs.mkdir(out);
+    const before = process.cwd();
+    process.chdir(out);
+    try {
+      for (const place of ['.', '..', out]) {
+        await expect(RunFolder.open(place, { force: true, resume: false })).rejects.toThrow(/current folder/);
+      }
+    } finally {
+      process.chdir(before);
+    }
+    expect(await besides(out)).toEqual(['out']);
+  });
+
+  test('folders that were made on the way are taken back', async () => {
+    const folder = await RunFolder.open(path.join(work, 'a', 'b', 'c'), anew);
+    await folder.close();
+    expect(await fs.readdir(work)).toEqual([]);
+  });
+
+  test('a run folder that somebody removed is no error at the end', async () => {
+    const folder = await RunFolder.open(out, anew);
+    await fs.rm(`${out}.unfinished`, { recursive: true });
+    await folder.close();
+    expect(await besides(out)).toEqual([]);
   });
 
   test('an empty folder may be filled; any other is left alone', async () => {
@@ -118,6 +204,12 @@ describe('lockFolder', () => {
     expect(await filesBelow(work)).toEqual(['lock.4']);
   });
 
+  test('a lock with the id of this process, left by an earlier one, is taken over', async () => {
+    await fs.writeFile(holderFile(1), JSON.stringify({ pid: process.pid, host: os.hostname(), token: 'earlier' }));
+    const release = await lockFolder(work, "'out'");
+    await release();
+  });
+
   test.each<[string, string, RegExp]>([
     ['another machine', JSON.stringify({ pid: 1, host: 'elsewhere' }), /process 1 on 'elsewhere'/],
     ['a file that is being written', '', /another process/],
@@ -133,10 +225,13 @@ describe('lockFolder', () => {
 test('a link is followed: the folder that it points to is filled, and the link stays', async () => {
   await fs.mkdir(path.join(work, 'disk'));
   await fs.symlink(path.join(work, 'disk'), out);
+  // A run that is stopped, and then one that ends.
+  await (await RunFolder.open(out, anew)).close();
+  expect((await fs.stat(out)).isDirectory()).toBe(true);
   const folder = await RunFolder.open(out, anew);
-  await write(folder.result, MARK);
+  await writeResult(folder.result);
   await folder.commit();
   await folder.close();
   expect((await fs.lstat(out)).isSymbolicLink()).toBe(true);
-  expect(await filesBelow(path.join(work, 'disk'))).toEqual([MARK]);
+  expect(await filesBelow(path.join(work, 'disk'))).toEqual(RESULT);
 });

@@ -88,13 +88,14 @@ describe('loading must refuse', () => {
     [
       'a missing shard',
       () => writeModel([{ paths: ['w.bin', 'x.bin'], weights: [float([10])] }]),
-      'not-found',
+      // Not 'not-found': there is a model, and whoever asks whether there is one must not take it for none.
+      'invalid-model-file',
       /The weight file '.*x\.bin', named in '.*model\.json', is missing/,
     ],
     [
       'a shard that is a folder',
       () => writeModel([{ paths: ['d'], weights: [float([10])] }], { 'd/x': '' }),
-      'not-found',
+      'invalid-model-file',
       /'.*d'.* is missing/,
     ],
     [
