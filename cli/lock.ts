@@ -2,8 +2,8 @@
  * A folder that one process at a time works in.
  *
  * The holder is the lock file with the highest number. Nobody removes another's file to take it over: who finds the
- * holder dead makes the file with the next number, which only one can do. So there is no moment at which two processes
- * could both believe that the folder is theirs.
+ * holder dead makes the file with the next number, which only one can do. What is left is a window of a few system calls
+ * in which a third process must both take over and end while two others look.
  */
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';

@@ -29,7 +29,7 @@ export interface FinetuneSettings {
   resume: boolean;
   force: boolean;
   json: boolean;
-  /** The command line, for a shell. */
+  /** The command line, for a shell, as it began the run: without --resume and --force. */
   line: string;
 }
 
@@ -106,7 +106,7 @@ export function readSettings({ values, line }: Arguments): FinetuneSettings {
     resume: values.resume === true,
     force: values.force === true,
     json: values.json === true,
-    line: `tfjs-tune-mode ${line}`,
+    line: `tfjs-tune-mode ${line}`.replace(/ --(resume|force)(?= |$)/g, ''),
   };
   if (settings.resume && settings.force) {
     throw new UsageError('--resume goes on with an unfinished run, --force begins anew; give one of them');

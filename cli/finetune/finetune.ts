@@ -24,7 +24,7 @@ export async function finetune(settings: FinetuneSettings, output: Output): Prom
     return await runIn(folder, settings, output);
   } catch (error) {
     if (!settings.resume && (await folder.hasCheckpoint())) {
-      output.err(`Stopped by an error; the run is kept. Once that is mended, go on with:\n  ${lineToGoOn(settings)}`);
+      output.err(`Stopped by an error; the run is kept. Once that is mended, go on with:\n  ${settings.line} --resume`);
     }
     throw error;
   } finally {
@@ -118,11 +118,7 @@ function startLine({ train, val, classNames }: PictureFolder, { mode }: Finetune
 
 async function stoppedMessage(folder: RunFolder, settings: FinetuneSettings, { history }: FineTuneResult) {
   if (!(await folder.hasCheckpoint())) return 'Stopped before the first epoch; nothing was kept.';
-  return `Stopped after epoch ${history.at(-1)?.epoch ?? 0}; everything is kept. Go on with:\n  ${lineToGoOn(settings)}`;
-}
-
-function lineToGoOn({ resume, line }: FinetuneSettings): string {
-  return resume ? line : `${line.replace(/ --force(?= |$)/, '')} --resume`;
+  return `Stopped after epoch ${history.at(-1)?.epoch ?? 0}; everything is kept. Go on with:\n  ${settings.line} --resume`;
 }
 
 function diverged({ advisedLearningRate, bestEpoch }: FineTuneResult, { err }: Output): number {

@@ -2,7 +2,7 @@
 import type { EpochRecord, Progress } from '../../src/fine-tune';
 import { clock, type ProgressLine } from '../progress';
 
-const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+export const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
 
 const PREPARING: Partial<Record<Progress['phase'], string>> = {
   features: 'reading the pictures',

@@ -3,9 +3,8 @@ import path from 'node:path';
 import type { PictureFolder } from '../../adapters/node';
 import type { FineTuneResult } from '../../src/fine-tune';
 import type { FinetuneSettings } from '../commands/finetune';
+import { percent } from './show';
 import type { Written } from './write-result';
-
-const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
 
 const ENDINGS: Record<FineTuneResult['ending'], string> = {
   finished: '',

@@ -103,7 +103,7 @@ async function reportOf(result: FineTuneResult, pictures: PictureFolder, facts: 
   return {
     version,
     date: new Date().toISOString(),
-    command: settings.line.replace(/ --(resume|force)(?= |$)/g, ''),
+    command: settings.line,
     model: settings.model,
     data: settings.data,
     backend,
