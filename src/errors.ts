@@ -10,6 +10,7 @@
  * - `unknown-backend`: a backend was asked for by a name that does not exist.
  * - `backend-unavailable`: a backend exists but cannot be started here.
  * - `unsupported`: a computation that this package cannot do right, refused rather than done wrong.
+ * - `out-of-memory`: a tensor does not fit into the backend's memory any more.
  * - `not-found`: a file or folder does not exist.
  * - `invalid-model-file`: a model file that cannot be read: what is wrong, and where.
  * - `invalid-data`: pictures or a data set that cannot be used.
@@ -24,6 +25,7 @@ export type TuneModeErrorCode =
   | 'unknown-backend'
   | 'backend-unavailable'
   | 'unsupported'
+  | 'out-of-memory'
   | 'not-found'
   | 'invalid-model-file'
   | 'invalid-data';

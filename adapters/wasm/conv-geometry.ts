@@ -95,6 +95,16 @@ export function geometryOf(
   };
 }
 
+/** What every convolution of the SIMD module is told last, in its order. */
+export function windowOf({ h, w }: ConvGeometry): [number, number, number, number, number, number] {
+  return [h.taps, w.taps, h.stride, w.stride, h.before, w.before];
+}
+
+/** Whether the convolution is one matrix product on x as it lies: a 1 × 1 filter with stride 1 and no padding. */
+export function isPointwise(g: ConvGeometry): boolean {
+  return [g.h, g.w].every((a) => a.taps === 1 && a.stride === 1 && a.before === 0 && a.out === a.size);
+}
+
 export function refuseChannelsFirst(kernelName: string, dataFormat: string | undefined): void {
   if (dataFormat === undefined || dataFormat === 'NHWC') return;
   throw new TuneModeError(

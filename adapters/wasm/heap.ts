@@ -24,10 +24,19 @@ interface HeapTensor {
 /** The parts of tfjs' `BackendWasm` that are used here (4.22.0; they are public there, but not in its typings). */
 export interface WasmBackend {
   dataIdMap: { get(dataId: DataId): HeapTensor; delete(dataId: DataId): boolean };
-  wasm: { tfjs: { disposeData(id: number): void } };
+  wasm: {
+    tfjs: { disposeData(id: number): void };
+    HEAPU8: Uint8Array;
+    _malloc(bytes: number): number;
+    _free(address: number): void;
+    asm?: { memory?: WebAssembly.Memory };
+    wasmMemory?: WebAssembly.Memory;
+  };
   makeOutput(shape: number[], dtype: 'float32', memoryOffset?: number): TensorInfo;
   typedArrayFromHeap(info: TensorInfo): Float32Array;
   disposeData(dataId: DataId): boolean;
+  incRef(dataId: DataId): void;
+  refCount(dataId: DataId): number;
 }
 
 const BYTES_PER_FLOAT = 4;
@@ -61,6 +70,58 @@ export function withAlias<T>(
     backend.dataIdMap.delete(alias.dataId);
   }
 }
+
+/**
+ * Where a tensor's floats begin on the heap. They stay there however the heap grows.
+ * @throws TuneModeError `unsupported` for other numbers than floats, whose bits would be misread.
+ */
+export function addressOf(backend: WasmBackend, info: TensorInfo): number {
+  if (info.dtype !== 'float32') {
+    throw new TuneModeError('unsupported', `Gradients on wasm: found a tensor of ${info.dtype}, expected float32.`);
+  }
+  return backend.dataIdMap.get(info.dataId).memoryOffset;
+}
+
+/** Runs `use` with the address of some bytes, 16-byte aligned, not cleared, and frees them. */
+export function withScratch<T>(backend: WasmBackend, bytes: number, use: (address: number) => T): T {
+  const address = backend.wasm._malloc(Math.max(16, bytes)) >>> 0;
+  try {
+    return use(address);
+  } finally {
+    backend.wasm._free(address);
+  }
+}
+
+/** Runs `use` with the address of `count` doubles that are 0. */
+export function withTotals<T>(backend: WasmBackend, count: number, use: (totals: number) => T): T {
+  return withScratch(backend, count * 8, (address) => {
+    backend.wasm.HEAPU8.fill(0, address, address + count * 8);
+    return use(address);
+  });
+}
+
+/**
+ * Makes the backend throw where memory runs out. By itself (4.22.0) it takes the null address that malloc then gives for
+ * a tensor's and writes over whatever lies there, and sizes beyond 4 GiB wrap around.
+ */
+export function guardAllocations({ wasm }: WasmBackend): void {
+  const malloc = wasm._malloc;
+  wasm._malloc = (bytes) => {
+    const address = bytes < LARGEST_HEAP ? malloc(bytes) : 0;
+    if (address === 0 && bytes > 0) {
+      const mb = (n: number) => `${Math.round(n / 1e6)} MB`;
+      throw new TuneModeError(
+        'out-of-memory',
+        `The wasm backend cannot allocate ${mb(bytes)}: its heap has ${mb(wasm.HEAPU8.length)} now and cannot have more ` +
+          `than ${mb(LARGEST_HEAP)}. Use smaller batches or pictures, or dispose tensors that are no longer needed.`,
+      );
+    }
+    return address;
+  };
+}
+
+/** What 32-bit addresses reach. */
+const LARGEST_HEAP = 2 ** 32;
 
 /** A kernel of the wasm backend, called beneath the engine: the caller disposes what comes back. */
 export function nativeKernel(
@@ -110,13 +171,4 @@ export function kernel<Inputs, Attrs>(
 /** Runs a step of a kernel and frees every tensor that it made. */
 export function withoutTemporaries(step: () => void): void {
   engine().tidy(step as () => undefined);
-}
-
-/** Whether all numbers are finite, all are NaN (training has diverged: nothing is left to be exact about), or neither. */
-export function finiteness(values: Float32Array): 'finite' | 'nan' | 'mixed' {
-  // v − v is 0 for a finite v, and NaN for NaN and ±∞.
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i] - values[i];
-  if (sum === 0) return 'finite';
-  return values.every((v) => Number.isNaN(v)) ? 'nan' : 'mixed';
 }

@@ -54,15 +54,14 @@ export function isWhole(phase: Phase, axis: Axis): boolean {
 }
 
 /**
- * dx[n, first_h + s_h·u, first_w + s_w·v, c] = Σ_q part[n, skip_h + u, skip_w + v, c·group + q], q < group.
- * @param part [batch, rows, columns, channels · group], on the heap.
+ * dx[n, first_h + s_h·u, first_w + s_w·v, ·] = part[n, skip_h + u, skip_w + v, ·].
+ * @param part [batch, rows, columns, channels], on the heap.
  */
 export function scatterPhase(
   dx: Float32Array,
   part: Float32Array,
   batch: number,
   channels: number,
-  group: number,
   [h, w]: [Axis, Axis],
   [p, q]: [Phase, Phase],
 ): void {
@@ -71,24 +70,14 @@ export function scatterPhase(
   const step = w.stride * channels;
   for (let n = 0; n < batch; n++) {
     for (let u = 0; u < p.count; u++) {
-      let from = ((n * rows + p.skip + u) * columns + q.skip) * channels * group;
+      let from = ((n * rows + p.skip + u) * columns + q.skip) * channels;
       let to = ((n * h.size + p.first + u * h.stride) * w.size + q.first) * channels;
-      if (group === 1 && w.stride === 1) {
+      if (w.stride === 1) {
         dx.set(part.subarray(from, from + q.count * channels), to);
         continue;
       }
-      if (group === 1) {
-        for (let v = 0; v < q.count; v++, to += step, from += channels) {
-          for (let c = 0; c < channels; c++) dx[to + c] = part[from + c];
-        }
-        continue;
-      }
-      for (let v = 0; v < q.count; v++, to += step) {
-        for (let c = 0; c < channels; c++) {
-          let sum = part[from++];
-          for (let g = 1; g < group; g++) sum += part[from++];
-          dx[to + c] = sum;
-        }
+      for (let v = 0; v < q.count; v++, to += step, from += channels) {
+        for (let c = 0; c < channels; c++) dx[to + c] = part[from + c];
       }
     }
   }

@@ -14,18 +14,15 @@ import {
   type MaxPoolGradAttrs,
   type TensorInfo,
 } from '@tensorflow/tfjs-core';
-import { heapOf, kernel, zeros } from '../heap';
+import { addressOf, kernel, unwritten, type WasmBackend, zeros } from '../heap';
+import { simd } from '../simd';
 
 type PoolInfo = ReturnType<typeof backend_util.computePool3DInfo>;
 
 export const maxPool3d = kernel<{ x: TensorInfo }, MaxPool3DAttrs>(({ x }, backend, attrs) => {
   const info = poolInfo3d(x.shape, attrs);
-  const y = zeros(info.outShape);
-  const from = heapOf(backend, x);
-  const to = heapOf(backend, y);
-  eachMaximum(info, from, (output, position) => {
-    to[output] = position < 0 ? Number.NEGATIVE_INFINITY : from[position];
-  });
+  const y = unwritten(info.outShape, backend);
+  pool(info, backend, x, addressOf(backend, y), 0, 0);
   return y;
 });
 
@@ -36,23 +33,44 @@ interface GradInputs {
 
 export const maxPool3dGrad = kernel<GradInputs, MaxPool3DGradAttrs>(({ dy, input }, backend, attrs) => {
   const dx = zeros(input.shape);
-  const from = heapOf(backend, dy);
-  const to = heapOf(backend, dx);
-  eachMaximum(poolInfo3d(input.shape, attrs), heapOf(backend, input), (output, position) => {
-    if (position >= 0) to[position] += from[output];
-  });
+  pool(poolInfo3d(input.shape, attrs), backend, input, 0, addressOf(backend, dy), addressOf(backend, dx));
   return dx;
 });
 
 export const maxPoolGrad = kernel<GradInputs, MaxPoolGradAttrs>(({ dy, input }, backend, attrs) => {
   const dx = zeros(input.shape);
-  const from = heapOf(backend, dy);
-  const to = heapOf(backend, dx);
-  eachMaximum(poolInfo2d(input.shape, attrs), heapOf(backend, input), (output, position) => {
-    if (position >= 0) to[position] += from[output];
-  });
+  pool(poolInfo2d(input.shape, attrs), backend, input, 0, addressOf(backend, dy), addressOf(backend, dx));
   return dx;
 });
+
+/** Writes y, or adds to dx: see `maxPool` in ../simd/pools.ts. */
+function pool(g: PoolInfo, backend: WasmBackend, x: TensorInfo, y: number, dy: number, dx: number): void {
+  if (g.batchSize * g.inDepth * g.inHeight * g.inWidth * g.inChannels === 0) return;
+  const { front, top, left } = g.padInfo;
+  simd(backend).maxPool(
+    addressOf(backend, x),
+    y,
+    dy,
+    dx,
+    g.batchSize,
+    g.inDepth,
+    g.inHeight,
+    g.inWidth,
+    g.inChannels,
+    g.outDepth,
+    g.outHeight,
+    g.outWidth,
+    g.effectiveFilterDepth,
+    g.effectiveFilterHeight,
+    g.effectiveFilterWidth,
+    g.strideDepth,
+    g.strideHeight,
+    g.strideWidth,
+    front,
+    top,
+    left,
+  );
+}
 
 function poolInfo3d(shape: number[], attrs: MaxPool3DAttrs | MaxPool3DGradAttrs): PoolInfo {
   const { filterSize, strides, pad, dimRoundingMode } = attrs;
@@ -77,42 +95,4 @@ function poolInfo2d(shape: number[], { filterSize, strides, pad, dimRoundingMode
     outShape: info.outShape as unknown as PoolInfo['outShape'],
     filterShape: [1, info.filterHeight, info.filterWidth, info.inChannels, 1],
   } as PoolInfo;
-}
-
-/** Calls `use` for every output with the place in x of its window's first maximum, −1 where the window holds none. */
-function eachMaximum(g: PoolInfo, x: Float32Array, use: (output: number, position: number) => void): void {
-  const { front, top, left } = g.padInfo;
-  const channels = g.inChannels;
-  let output = 0;
-  for (let n = 0; n < g.batchSize; n++) {
-    for (let d = 0; d < g.outDepth; d++) {
-      const [d0, d1] = window(d * g.strideDepth - front, g.filterDepth, g.inDepth);
-      for (let r = 0; r < g.outHeight; r++) {
-        const [r0, r1] = window(r * g.strideHeight - top, g.filterHeight, g.inHeight);
-        for (let s = 0; s < g.outWidth; s++) {
-          const [s0, s1] = window(s * g.strideWidth - left, g.filterWidth, g.inWidth);
-          for (let c = 0; c < channels; c++) {
-            let largest = Number.NEGATIVE_INFINITY;
-            let position = -1;
-            for (let i = d0; i < d1; i++) {
-              for (let j = r0; j < r1; j++) {
-                let at = (((n * g.inDepth + i) * g.inHeight + j) * g.inWidth + s0) * channels + c;
-                for (let k = s0; k < s1; k++, at += channels) {
-                  if (x[at] > largest) {
-                    largest = x[at];
-                    position = at;
-                  }
-                }
-              }
-            }
-            use(output++, position);
-          }
-        }
-      }
-    }
-  }
-}
-
-function window(start: number, length: number, size: number): [from: number, to: number] {
-  return [Math.max(0, start), Math.min(size, start + length)];
 }

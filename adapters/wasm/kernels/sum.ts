@@ -5,7 +5,8 @@
  * additions are in double precision. Every other sum is left to the backend.
  */
 import { type KernelFunc, type SumAttrs, type SumInputs, type TensorInfo, util } from '@tensorflow/tfjs-core';
-import { heapOf, type WasmBackend } from '../heap';
+import { addressOf, type WasmBackend, withTotals } from '../heap';
+import { simd } from '../simd';
 
 export function sum(native: KernelFunc): KernelFunc {
   return (args) => {
@@ -16,15 +17,15 @@ export function sum(native: KernelFunc): KernelFunc {
     if (x.dtype !== 'float32' || !leading || keepDims) return native(args);
     const backend = args.backend as WasmBackend;
     const shape = x.shape.slice(axes.length);
-    const totals = new Float64Array(util.sizeFromShape(shape));
+    const channels = util.sizeFromShape(shape);
     const out = backend.makeOutput(shape, 'float32');
-    // After the allocation: it may have moved the heap.
-    const values = heapOf(backend, x);
-    const width = totals.length;
-    for (let row = 0; row < values.length; row += width) {
-      for (let i = 0; i < width; i++) totals[i] += values[row + i];
-    }
-    heapOf(backend, out).set(totals);
+    const kernels = simd(backend);
+    withTotals(backend, channels, (totals) => {
+      if (channels > 0) {
+        kernels.columnSums(addressOf(backend, x), totals, util.sizeFromShape(x.shape) / channels, channels);
+      }
+      kernels.roundTotals(totals, addressOf(backend, out), channels);
+    });
     return out;
   };
 }

@@ -1,8 +1,5 @@
 /** The four gradient kernels against the cpu backend, equal number by number (see cases.ts for why no tolerance is needed). */
-import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { conv2dBackpropFilterWithin } from '../../../adapters/wasm/kernels/conv2d-backprop-filter';
-import { useBackend } from '../../helpers/backends';
 import { type ConvCase, convCases, expectEqual, input, outputShape, type Result, runOn } from './cases';
 
 interface Gradient {
@@ -103,26 +100,4 @@ describe.each(Object.keys(GRADIENTS))('%s on wasm', (kernelName) => {
       { numRuns: 300 },
     );
   });
-});
-
-test('Conv2DBackpropFilter is the same whatever the size of its tiles', async () => {
-  const budgets = fc.integer({ min: 1, max: 2000 });
-  await fc.assert(
-    fc.asyncProperty(convCases, budgets, async (c, budget) => {
-      const dy = outputShape(c, false);
-      fc.pre(dy !== null);
-      const { inputs, attrs } = GRADIENTS.Conv2DBackpropFilter;
-      const expected = await runOn('wasm', 'Conv2DBackpropFilter', inputs(c, dy!), attrs(c));
-      await useBackend('wasm');
-      const found = tf.tidy(() => {
-        const tensors = Object.entries(inputs(c, dy!)).map(([k, v]) => [k, tf.tensor(v.values, v.shape)]);
-        const kernel = conv2dBackpropFilterWithin(budget);
-        const params = { inputs: Object.fromEntries(tensors), backend: tf.backend(), attrs: attrs(c) as never };
-        const dw = kernel(params) as tf.Tensor;
-        return { shape: dw.shape, values: dw.dataSync() as Float32Array };
-      });
-      expectEqual(found, expected);
-    }),
-    { numRuns: 300 },
-  );
 });
