@@ -75,7 +75,17 @@ export function backwardPass() {
   const current = recording();
   const first = state.gradientDepth === 0 && current !== null;
   const scopeId = state.activeScope?.id;
+  /**
+   * Of the gradients that the engine hands in, only one that the pass itself made may go, never the `dy` a user gave to
+   * `tf.grad`: told by the scope that tracks it. And not where somebody else's custom gradient may have returned one
+   * tensor for two inputs.
+   */
+  const mayFree = (dy: Tensor) =>
+    first && !dy.isDisposed && !dy.kept && dy.scopeId === scopeId && !tapeMayAlias(current);
   return {
+    /** Whether this is the backward pass of a first-order gradient. */
+    first,
+    mayFree,
     /**
      * Frees tensors of the op's own: what it saved (clones that the engine made for it, and disposes again at the end,
      * which does nothing), or made during this pass and handed to nobody.
@@ -83,13 +93,9 @@ export function backwardPass() {
     free: (...tensors: Tensor[]) => {
       if (first) for (const tensor of tensors) tensor.dispose();
     },
-    /**
-     * Frees a gradient that the engine handed in. Only one that the pass itself made may go, never the `dy` a user gave
-     * to `tf.grad`: told by the scope that tracks it. And not where somebody else's custom gradient may have returned one
-     * tensor for two inputs.
-     */
+    /** Frees a gradient that the engine handed in, if it may go. */
     freeGradient: (dy: Tensor) => {
-      if (first && !dy.isDisposed && !dy.kept && dy.scopeId === scopeId && !tapeMayAlias(current)) dy.dispose();
+      if (mayFree(dy)) dy.dispose();
     },
   };
 }

@@ -11,10 +11,26 @@
  * Transfer Learning and Beyond", ICLR 2024. The normaliser is `sqrt(σ² + ε)`; tfjs-layers' docstring, which says
  * `sqrt(σ²) + ε`, is wrong about its own code.
  *
- * Written with plain tfjs ops and nothing else: under a gradient tape the fold is differentiated like the rest of the
- * pass, and γ, β, w and b get the gradients they get in Eval mode.
+ * Under a gradient tape the fold is differentiated like the rest of the pass, and γ, β, w and b get the gradients they get
+ * in Eval mode:
+ *
+ *     ∂L/∂w = s · ∂L/∂w′    ∂L/∂b = s · ∂L/∂b′    ∂L/∂β = ∂L/∂b′
+ *     ∂L/∂γ = (Σ ∂L/∂w′ · w + ∂L/∂b′ · (b − μ)) / sqrt(σ² + ε)    summed over the weights of the channel
+ *
+ * Written with plain tfjs ops, some twenty-five small ones a pass; where the backend has a kernel for it, two.
  */
-import { add, mul, reshape, rsqrt, sub, type Tensor, type Tensor1D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  engine,
+  mul,
+  type NamedTensorMap,
+  reshape,
+  rsqrt,
+  sub,
+  type Tensor,
+  type Tensor1D,
+} from '@tensorflow/tfjs-core';
+import { fusedKernel, ownOp } from './own-op';
 
 /** What a BatchNormalization knows: γ and β are absent with `scale: false` and `center: false`. All shapes are [channels]. */
 export interface BatchNormWeights {
@@ -43,10 +59,47 @@ export function fold(
   bn: BatchNormWeights,
   scaleShape: number[],
 ): { kernel: Tensor; bias: Tensor } {
+  // The kernels have no gradients of their own, so a gradient of a gradient takes the plain ops.
+  const fused = engine().state.gradientDepth <= 1 ? fusedKernel('TuneFold') : null;
+  const gradient = fusedKernel('TuneFoldGrad');
+  if (fused !== null && gradient !== null) return fusedFold(kernel, bias, bn, scaleShape, fused, gradient);
   const s = channelScale(bn);
   const shift = bias === null ? mul(s, mul(bn.mean, -1)) : mul(s, sub(bias, bn.mean));
   return {
     kernel: mul(kernel, reshape(s, scaleShape)),
     bias: bn.beta === null ? shift : add(shift, bn.beta),
   };
+}
+
+type Kernel = NonNullable<ReturnType<typeof fusedKernel>>;
+
+function fusedFold(
+  kernel: Tensor,
+  bias: Tensor | null,
+  { gamma, beta, mean, variance, epsilon }: BatchNormWeights,
+  scaleShape: number[],
+  fused: Kernel,
+  gradient: Kernel,
+): { kernel: Tensor; bias: Tensor } {
+  const attrs = { epsilon, scaleShape };
+  const inputs: NamedTensorMap = {
+    kernel,
+    ...(bias === null ? {} : { bias }),
+    ...(gamma === null ? {} : { gamma }),
+    ...(beta === null ? {} : { beta }),
+  };
+  const [foldedKernel, foldedBias] = ownOp<Tensor[]>(
+    inputs,
+    (save) => {
+      const [w, b, scale] = fused({ ...inputs, mean, variance }, attrs);
+      save([kernel, mean, variance, scale, ...(bias === null ? [] : [bias])]);
+      return [w, b];
+    },
+    ([dKernel, dBias], [kernel, mean, variance, scale, bias]) => {
+      const given = { dKernel, dBias, kernel, mean, variance, scale };
+      const [dw, db, dGamma] = gradient(bias === undefined ? given : { ...given, bias }, attrs);
+      return { kernel: () => dw, bias: () => db, gamma: () => dGamma, beta: () => dBias.clone() };
+    },
+  );
+  return { kernel: foldedKernel, bias: foldedBias };
 }

@@ -12,20 +12,11 @@
  * A conv kind supplies the three products as a `Geometry`; layouts are brought into form inside the op (`viewed`), so
  * that the tape sees one node and no aliases.
  */
-import { engine, type KernelBackend, type NamedTensorMap, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { type NamedTensorMap, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import type { BlockActivation } from './activations';
 import { backwardPass, recording } from './backward-pass';
 import type { Geometry } from './geometry';
-
-// `Engine.runKernelFunc` is private in the typings only; tf.customGrad is built on it, but computes the gradients of
-// all inputs whether anyone asked for them or not (tfjs-core 4.22.0). Gradients given as functions are called on demand.
-interface FunctionalKernel {
-  runKernelFunc(kernel: {
-    forwardFunc: (backend: KernelBackend, save: (tensors: Tensor[]) => void) => Tensor;
-    backwardsFunc: (dy: Tensor, saved: Tensor[]) => { [input: string]: () => Tensor };
-    inputs: NamedTensorMap;
-  }): Tensor;
-}
+import { fusedKernel, ownOp } from './own-op';
 
 /**
  * Runs the block's op.
@@ -46,22 +37,28 @@ export function convOp(
   const current = recording();
   const known = current?.saved.get(x);
   const borrowed = known === undefined || known.isDisposed ? null : known;
-  const y = (engine() as unknown as FunctionalKernel).runKernelFunc({
+  const y = ownOp<Tensor>(
     inputs,
-    forwardFunc: (_backend, save) => {
+    (save) => {
       const value = geometry.forward(x, w, b, activation);
       save([w, ...(borrowed === null ? [x] : []), ...(activation === null ? [] : [value])]);
       return value;
     },
-    backwardsFunc: (dy, saved) => {
+    (dy, saved) => {
       const savedW = saved[0];
       const savedX = borrowed ?? saved[1];
       const savedY = saved[saved.length - 1];
       const pass = backwardPass();
       current?.release();
       let dz = dy;
+      let db: Tensor | null = null;
       if (activation !== null) {
-        dz = tidy(() => activation.gradient(dy, savedY));
+        const fused = pass.first && channelAxis === dy.rank - 1 ? fusedKernel('TuneActivationGrad') : null;
+        if (fused === null) dz = tidy(() => activation.gradient(dy, savedY));
+        else {
+          const { name, alpha } = activation;
+          [dz, db] = fused({ dy, y: savedY }, { activation: name, alpha, reuse: pass.mayFree(dy) });
+        }
         pass.freeGradient(dy);
         pass.free(savedY);
       }
@@ -77,7 +74,7 @@ export function convOp(
       if (current !== null) current.release = release;
       return {
         w: () => geometry.gradKernel(savedX, dz, wShape),
-        b: () => biasGradient(dz, channelAxis),
+        b: () => db ?? biasGradient(dz, channelAxis),
         x: () => {
           freeX();
           const dx = tidy(() => geometry.gradInput(dz, savedW, xShape));
@@ -86,10 +83,9 @@ export function convOp(
         },
       };
     },
-  });
+  );
   const node = current?.tape.at(-1);
   if (current !== null && node?.outputs[0] === y) {
-    current.own.add(y);
     if (borrowed === null) current.saved.set(x, node.saved[1]);
     if (activation !== null) current.saved.set(y, node.saved[node.saved.length - 1]);
   }

@@ -168,6 +168,14 @@ export function kernel<Inputs, Attrs>(
     );
 }
 
+/** The same for a kernel with several outputs, none of which goes through the engine before it is returned. */
+export function kernels<Inputs, Attrs>(
+  compute: (inputs: Inputs, backend: WasmBackend, attrs: Attrs) => TensorInfo[],
+): KernelFunc {
+  return ({ inputs, backend, attrs }) =>
+    compute(inputs as unknown as Inputs, backend as WasmBackend, attrs as unknown as Attrs);
+}
+
 /** Runs a step of a kernel and frees every tensor that it made. */
 export function withoutTemporaries(step: () => void): void {
   engine().tidy(step as () => undefined);

@@ -24,13 +24,17 @@ import {
   unregisterKernel,
 } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
+import type { FusedKernel } from '../../src/own-op';
+import { activationGradient } from './kernels/activation-gradient';
 import { conv2dBackpropFilter } from './kernels/conv2d-backprop-filter';
 import { conv2dBackpropInput } from './kernels/conv2d-backprop-input';
 import { conv3dBackpropFilter } from './kernels/conv3d-backprop-filter';
 import { conv3dBackpropInput } from './kernels/conv3d-backprop-input';
 import { depthwiseBackpropFilter } from './kernels/depthwise-backprop-filter';
 import { depthwiseBackpropInput } from './kernels/depthwise-backprop-input';
+import { fold, foldGradient } from './kernels/fold';
 import { repairedConvolution } from './kernels/forward-convolutions';
+import { frozenBatchNormGradient } from './kernels/frozen-batch-norm-gradient';
 import { identity } from './kernels/identity';
 import { maxPool3d, maxPool3dGrad, maxPoolGrad } from './kernels/max-pool';
 import { sum } from './kernels/sum';
@@ -40,6 +44,14 @@ const ADDED: Record<string, KernelFunc> = {
   [Conv2DBackpropFilter]: conv2dBackpropFilter,
   [DepthwiseConv2dNativeBackpropFilter]: depthwiseBackpropFilter,
   [DepthwiseConv2dNativeBackpropInput]: depthwiseBackpropInput,
+};
+
+/** This package's own fused kernels. */
+const FUSED: Record<FusedKernel, KernelFunc> = {
+  TuneActivationGrad: activationGradient,
+  TuneFold: fold,
+  TuneFoldGrad: foldGradient,
+  TuneFrozenBatchNormGrad: frozenBatchNormGradient,
 };
 
 /** Kernels that the backend has, but wrong in some cases or slow: replaced, given the backend's own one to go on using. */
@@ -67,7 +79,7 @@ const ours = new WeakSet<KernelFunc>();
  * @throws TuneModeError `backend-unavailable` if another copy of tfjs-core than this one holds the backend's kernels.
  */
 export function registerWasmTrainingKernels(): void {
-  for (const [kernelName, kernelFunc] of Object.entries(ADDED)) {
+  for (const [kernelName, kernelFunc] of Object.entries({ ...ADDED, ...FUSED })) {
     if (getKernel(kernelName, backendName) == null) registerKernel({ kernelName, backendName, kernelFunc });
   }
   for (const [kernelName, replace] of Object.entries(REPLACED)) {

@@ -17,18 +17,9 @@ import {
   util,
 } from '@tensorflow/tfjs-core';
 import { type ConvAttrs, type ConvGeometry, geometryOf, isPointwise } from '../conv-geometry';
-import {
-  addressOf,
-  heapOf,
-  kernel,
-  runKernel,
-  unwritten,
-  type WasmBackend,
-  withoutTemporaries,
-  withScratch,
-  zeros,
-} from '../heap';
+import { addressOf, heapOf, kernel, runKernel, unwritten, type WasmBackend, withoutTemporaries, zeros } from '../heap';
 import { isWhole, type Phase, phasesOf, scatterPhase } from '../phases';
+import { multiplyInto } from '../pointwise';
 import { simd } from '../simd';
 
 interface Inputs {
@@ -43,7 +34,21 @@ export function conv2dBackpropInput(native: KernelFunc): KernelFunc {
     const { inputShape } = attrs;
     const g = geometryOf('Conv2DBackpropInput', false, inputShape, filter.shape, dy.shape, attrs as ConvAttrs);
     if (util.sizeFromShape(dy.shape) === 0 || util.sizeFromShape(inputShape) === 0) return zeros(inputShape);
-    if (isPointwise(g)) return pointwise(dy, filter, backend, g, inputShape);
+    if (isPointwise(g)) {
+      const dx = unwritten(inputShape, backend);
+      multiplyInto(backend, dx, {
+        a: dy,
+        b: filter,
+        transposed: true,
+        bias: null,
+        rows: g.batch * g.h.size * g.w.size,
+        inner: g.outChannels,
+        columns: g.inChannels,
+        low: Number.NEGATIVE_INFINITY,
+        high: Number.POSITIVE_INFINITY,
+      });
+      return dx;
+    }
     // 0 · ∞ is NaN, and the cpu backend does not see the zeros around dy.
     if (!allFinite(filter, backend) && !heapOf(backend, filter).every((v) => Number.isNaN(v))) {
       return native({ inputs: { dy, filter }, backend, attrs: attrs as never }) as TensorInfo;
@@ -66,20 +71,6 @@ export function conv2dBackpropInput(native: KernelFunc): KernelFunc {
 
 function allFinite(values: TensorInfo, backend: WasmBackend): boolean {
   return simd(backend).countNotFinite(addressOf(backend, values), util.sizeFromShape(values.shape)) === 0;
-}
-
-/** dx = dy · wᵀ for dy [pixels, out] and w [in, out]. */
-function pointwise(dy: TensorInfo, w: TensorInfo, backend: WasmBackend, g: ConvGeometry, shape: number[]): Tensor {
-  const { multiply, packedFloats, packPanels } = simd(backend);
-  const { inChannels, outChannels } = g;
-  const dx = unwritten(shape, backend);
-  withScratch(backend, packedFloats(outChannels, inChannels) * 4, (panels) => {
-    packPanels(addressOf(backend, w), 4, outChannels * 4, outChannels, inChannels, panels);
-    const pixels = g.batch * g.h.size * g.w.size;
-    const [from, to] = [addressOf(backend, dy), addressOf(backend, dx)];
-    multiply(from, panels, 0, to, pixels, outChannels, inChannels, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY);
-  });
-  return dx;
 }
 
 /** The forward convolution that gives the rows and columns of one phase. */

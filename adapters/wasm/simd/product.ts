@@ -17,13 +17,40 @@ export function packedFloats(k: usize, n: usize): usize {
 export function packPanels(b: usize, rowStride: usize, columnStride: usize, k: usize, n: usize, panels: usize): void {
   for (let j: usize = 0; j < n; j += 8) {
     const width = min<usize>(8, n - j);
-    for (let i: usize = 0; i < k; i++) {
-      const from = b + i * rowStride + j * columnStride;
+    let from = b + j * columnStride;
+    let i: usize = 0;
+    if (width == 8 && columnStride == 4) {
+      for (; i < k; i++, from += rowStride, panels += 32) {
+        v128.store(panels, v128.load(from));
+        v128.store(panels, v128.load(from, 16), 16);
+      }
+    } else if (width == 8 && rowStride == 4) {
+      for (; i + 4 <= k; i += 4, from += 16, panels += 128) {
+        transpose4(from, columnStride, panels);
+        transpose4(from + 4 * columnStride, columnStride, panels + 16);
+      }
+    }
+    for (; i < k; i++, from += rowStride, panels += 32) {
       for (let c: usize = 0; c < width; c++) store<f32>(panels + (c << 2), load<f32>(from + c * columnStride));
       for (let c = width; c < 8; c++) store<f32>(panels + (c << 2), 0);
-      panels += 32;
     }
   }
+}
+
+/** Four runs of four numbers, `stride` apart, into four rows that are 32 bytes apart. */
+function transpose4(from: usize, stride: usize, to: usize): void {
+  const a = v128.load(from);
+  const b = v128.load(from + stride);
+  const c = v128.load(from + 2 * stride);
+  const d = v128.load(from + 3 * stride);
+  const ab0 = v128.shuffle<f32>(a, b, 0, 4, 1, 5);
+  const ab1 = v128.shuffle<f32>(a, b, 2, 6, 3, 7);
+  const cd0 = v128.shuffle<f32>(c, d, 0, 4, 1, 5);
+  const cd1 = v128.shuffle<f32>(c, d, 2, 6, 3, 7);
+  v128.store(to, v128.shuffle<f32>(ab0, cd0, 0, 1, 4, 5));
+  v128.store(to, v128.shuffle<f32>(ab0, cd0, 2, 3, 6, 7), 32);
+  v128.store(to, v128.shuffle<f32>(ab1, cd1, 0, 1, 4, 5), 64);
+  v128.store(to, v128.shuffle<f32>(ab1, cd1, 2, 3, 6, 7), 96);
 }
 
 /**
