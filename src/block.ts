@@ -5,13 +5,16 @@
  * kept between passes.
  */
 import { cast, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import type { SymbolicTensor } from '@tensorflow/tfjs-layers';
 import { type BlockActivation, blockActivation } from './activations';
 import { type BatchNormWeights, fold } from './fold';
 import type { Geometry } from './geometry';
-import { type BatchNormLayer, type DenseLayer, type Layer, unwrapTimeDistributed } from './internals';
+import { type BatchNormLayer, classOf, type DenseLayer, type Layer, nodeOf, unwrapTimeDistributed } from './internals';
 import { channelAxisOf, type Kind, kindOf, type Stage } from './kinds';
+import type { ZeroPadding } from './kinds/geometries';
 import { withLeadingAxesAsBatch } from './kinds/views';
 import { convOp } from './op';
+import { isStock } from './stock';
 
 export interface Block {
   /** The conv as it stands in the model, perhaps inside a TimeDistributed. */
@@ -40,15 +43,42 @@ export function coreOf(block: Block): { conv: Layer; kind: Kind; bn: BatchNormLa
   return { conv, kind, bn: unwrapTimeDistributed(block.bn).layer as BatchNormLayer, timeDistributed };
 }
 
+interface ZeroPadding2D extends Layer {
+  padding: ZeroPadding;
+  dataFormat: 'channelsFirst' | 'channelsLast';
+}
+
+/**
+ * A ZeroPadding2D right before the conv, as Keras's MobileNets have it before every strided one: the conv can pad by itself,
+ * and the padded copy of the feature map is neither made nor kept.
+ * @param input What the conv takes.
+ * @returns The tensors that the padding takes, and the conv's stages with it; null where there is nothing to take in.
+ */
+export function paddingBefore(
+  block: Block,
+  input: SymbolicTensor,
+): { inputs: SymbolicTensor[]; stages: Stage[] } | null {
+  const { conv, kind, timeDistributed } = coreOf(block);
+  const layer = input.sourceLayer as ZeroPadding2D;
+  if (timeDistributed || layer === undefined || classOf(layer) !== 'ZeroPadding2D' || !isStock(layer)) return null;
+  if (layer.dataFormat !== 'channelsLast') return null;
+  const stages = kind.padded?.(conv, layer.padding) ?? null;
+  return stages === null ? null : { inputs: nodeOf(input).inputTensors, stages };
+}
+
 /**
  * The block's function in Tune mode: `act(conv(x; s·w, s·(b − μ) + β))`.
  * @param withActivation Whether to apply the block's activation: someone may ask for the BN's own output.
+ * @param padded Stages that pad x by themselves, from `paddingBefore`; default: the conv's own.
  */
-export function tunePass(block: Block, withActivation: boolean): (x: Tensor) => Tensor {
+export function tunePass(block: Block, withActivation: boolean, padded?: Stage[]): (x: Tensor) => Tensor {
   const { conv, kind, bn, timeDistributed } = coreOf(block);
   const wrap = (geometry: Geometry): Geometry =>
     timeDistributed ? withLeadingAxesAsBatch(geometry, () => 2) : geometry;
-  const stages: Stage[] = kind.stages(conv).map(({ geometry, kernel }) => ({ geometry: wrap(geometry), kernel }));
+  const stages: Stage[] = (padded ?? kind.stages(conv)).map(({ geometry, kernel }) => ({
+    geometry: wrap(geometry),
+    kernel,
+  }));
   const last = stages.pop() as Stage;
   let activation: BlockActivation | null = null;
   if (withActivation && block.activation !== null) {

@@ -21,18 +21,18 @@ export interface View {
 }
 
 /** The same convolution seen through other layouts of x, y and (for Conv1D) w; `views` may depend on the shape of x. */
-export function viewed(inner: Geometry, views: (xShape: number[]) => { x: View; y: View; w?: View }): Geometry {
+export function viewed(inner: Geometry, views: (xShape: number[]) => { x: View; y?: View; w?: View }): Geometry {
   return {
     forward: (input, kernel, b, activation) => {
-      const { x, y, w = SAME } = views(input.shape);
+      const { x, y = SAME, w = SAME } = views(input.shape);
       return y.from(inner.forward(x.into(input), w.into(kernel), b, activation));
     },
     gradInput: (dz, kernel, xShape) => {
-      const { x, y, w = SAME } = views(xShape);
+      const { x, y = SAME, w = SAME } = views(xShape);
       return x.from(inner.gradInput(y.into(dz), w.into(kernel), x.shape(xShape)));
     },
     gradKernel: (input, dz, wShape) => {
-      const { x, y, w = SAME } = views(input.shape);
+      const { x, y = SAME, w = SAME } = views(input.shape);
       return w.from(inner.gradKernel(x.into(input), y.into(dz), w.shape(wShape)));
     },
   };

@@ -21,6 +21,7 @@ const SAMPLES: Record<string, () => Layer> = {
   ELU: () => layers.elu({ name: 'sample' }),
   Activation: () => layers.activation({ name: 'sample', activation: 'linear' }),
   BatchNormalization: () => layers.batchNormalization({ name: 'sample' }),
+  ZeroPadding2D: () => layers.zeroPadding2d({ name: 'sample' }),
 };
 
 const stockCall = new Map<string, Layer['call']>();

@@ -1,7 +1,7 @@
 /** Conv1D [k, in, out], Conv2D [kh, kw, in, out], Conv3D [kd, kh, kw, in, out]: s on the last axis of the kernel. */
 import type { ConvLayer } from '../internals';
 import { foldBeforeProduct } from './fold-before';
-import { type ConvShape, conv2d, conv3d } from './geometries';
+import { type ConvShape, conv2d, conv3d, padded } from './geometries';
 import type { Kind } from './kind';
 import { asConv2d, inDataFormat } from './views';
 
@@ -23,6 +23,11 @@ export function isChannelsFirst(layer: ConvLayer): boolean {
 /** Whether zeros never enter the convolution: `valid`, or a kernel of a single tap. */
 export function isUnpadded(layer: ConvLayer): boolean {
   return layer.padding === 'valid' || layer.kernelSize.every((size) => size === 1);
+}
+
+/** Whether a layer can take in a ZeroPadding2D before it. */
+export function absorbsPadding(layer: ConvLayer): boolean {
+  return layer.padding === 'valid' && !isChannelsFirst(layer) && shapeOf(layer).dilations.every((rate) => rate === 1);
 }
 
 /** s on the last axis of the kernel. */
@@ -50,6 +55,8 @@ export const conv1dKind: Kind<ConvLayer> = {
 export const conv2dKind: Kind<ConvLayer> = {
   className: 'Conv2D',
   stages: (layer) => [{ geometry: inDataFormat(conv2d(shapeOf(layer)), isChannelsFirst(layer)), kernel: layer.kernel }],
+  padded: (layer, padding) =>
+    absorbsPadding(layer) ? [{ geometry: padded(conv2d, shapeOf(layer), padding), kernel: layer.kernel }] : null,
   scaleShape: lastAxis,
   channelsFirst: isChannelsFirst,
   before: { exact: isUnpadded, fold: foldBeforeProduct },

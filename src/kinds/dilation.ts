@@ -7,13 +7,16 @@
  * the undilated gradient is taken, and the phases are moved back (space to batch and batch to space).
  * `tf.spaceToBatchND` is not used: webgl and others have it up to rank 4 only.
  *
+ * Padding in numbers is never asked for together with dilation (`absorbsPadding`).
  * Stride and dilation never exceed 1 together: tfjs and Keras refuse that.
  */
 import { pad as padTensor, reshape, slice, type Tensor, transpose } from '@tensorflow/tfjs-core';
 import type { Geometry } from '../geometry';
 
 type Gradients = Pick<Geometry, 'gradInput' | 'gradKernel'>;
-type Padding = 'same' | 'valid';
+
+/** As tfjs takes it; numbers are [before, after] for each of four axes. */
+export type Padding = 'same' | 'valid' | [number, number][];
 
 /**
  * The gradients of a convolution with these dilations.

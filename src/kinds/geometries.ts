@@ -1,6 +1,5 @@
 /**
  * The geometries of the convolutions: forward product and the two gradients of each, on channelsLast tensors.
- * `pad` is 'same' or 'valid' throughout: all that tfjs-layers has for these layers.
  */
 import {
   Conv2D,
@@ -12,17 +11,20 @@ import {
   DepthwiseConv2dNative,
   DepthwiseConv2dNativeBackpropFilter,
   DepthwiseConv2dNativeBackpropInput,
+  getBackend,
   matMul,
+  pad as padTensor,
+  slice,
   type Tensor,
   transpose,
 } from '@tensorflow/tfjs-core';
-import type { Geometry } from '../geometry';
-import { dilatedGradients } from './dilation';
+import { type Geometry, type View, viewed } from '../geometry';
+import { dilatedGradients, type Padding } from './dilation';
 import { biasAndActivation, fusedConv, fusedMatMul, runKernel } from './kernels';
 
 export interface ConvShape {
   strides: number[];
-  pad: 'same' | 'valid';
+  pad: Padding;
   /** One rate per spatial axis. */
   dilations: number[];
 }
@@ -51,6 +53,39 @@ export function depthwiseConv2d({ strides, pad, dilations }: ConvShape): Geometr
       gradKernel: (x, dy, filterShape) =>
         runKernel(DepthwiseConv2dNativeBackpropFilter, { x, dy }, { ...attrs, pad, filterShape }),
     })),
+  };
+}
+
+/** Zeros before and after the rows and the columns of x. */
+export type ZeroPadding = [rows: [number, number], columns: [number, number]];
+
+/**
+ * A 2D convolution that pads x by itself, so that no padded copy of x is made or kept. `convolution` is `conv2d` or
+ * `depthwiseConv2d`.
+ */
+export function padded(
+  convolution: (shape: ConvShape) => Geometry,
+  { strides, dilations }: ConvShape,
+  [rows, columns]: ZeroPadding,
+): Geometry {
+  const paddings: [number, number][] = [[0, 0], rows, columns, [0, 0]];
+  const explicit = convolution({ strides, dilations, pad: paddings });
+  const view: View = {
+    into: (x) => padTensor(x, paddings),
+    from: (dx) => {
+      const size = dx.shape.map((length, axis) => length - paddings[axis][0] - paddings[axis][1]);
+      const begin = paddings.map(([before]) => before);
+      return slice(dx, begin, size);
+    },
+    shape: (shape) => shape.map((length, axis) => length + paddings[axis][0] + paddings[axis][1]),
+  };
+  const copying = viewed(convolution({ strides, dilations, pad: 'valid' }), () => ({ x: view }));
+  // tfjs-node's depthwise convolution takes 'same' and 'valid' only (4.22.0), and takes anything else for 'same'.
+  const chosen = () => (getBackend() === 'tensorflow' ? copying : explicit);
+  return {
+    forward: (...args) => chosen().forward(...args),
+    gradInput: (...args) => chosen().gradInput(...args),
+    gradKernel: (...args) => chosen().gradKernel(...args),
   };
 }
 

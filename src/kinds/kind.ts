@@ -4,6 +4,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Geometry } from '../geometry';
 import type { Layer, LayerVariable } from '../internals';
+import type { ZeroPadding } from './geometries';
 
 /** One convolution that a layer runs, in the layer's own data format. */
 export interface Stage {
@@ -16,6 +17,8 @@ export interface Kind<L extends Layer = Layer> {
   readonly className: string;
   /** What the layer runs, in order; the last stage takes the folded kernel, the bias and the activation. */
   stages(layer: L): Stage[];
+  /** The same with x padded first; absent where a layer of this kind, or null where this one, cannot pad by itself. */
+  padded?(layer: L, padding: ZeroPadding): Stage[] | null;
   /** The shape that brings s, [channels], onto the output channels of the last stage's kernel. */
   scaleShape(kernelShape: number[]): number[];
   /** Whether y, and x, have their channels on axis 1 and not on the last one. */

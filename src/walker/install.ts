@@ -13,9 +13,10 @@
  */
 import { env, type Tensor } from '@tensorflow/tfjs-core';
 import { SymbolicTensor } from '@tensorflow/tfjs-layers';
-import { type Block, tunePass, weightsOf } from '../block';
+import { type Block, paddingBefore, tunePass, weightsOf } from '../block';
 import { frozenBatchNorm } from '../frozen-batch-norm';
 import { axisOf, type BatchNormLayer, type Inputs, type Kwargs, type Layer, nodesOf } from '../internals';
+import type { Stage } from '../kinds';
 import { isStock, markOurCall } from '../stock';
 
 /** An undoing; run in the reverse order of the doing. */
@@ -48,17 +49,17 @@ export function installFrozen(bn: BatchNormLayer): Undo {
 /** Leads the executor past a block's conv, at every place where conv and BN (and activation) stand together. */
 export function installBlock(block: Block): Undo {
   const undos: Undo[] = [];
-  const plain = tunePass(block, false);
-  const activated = block.activation === null ? null : tunePass(block, true);
   for (const bnNode of nodesOf(block.bn)) {
     const [convOutput] = bnNode.inputTensors;
     if (convOutput.sourceLayer !== block.conv) continue;
     const [bnOutput] = bnNode.outputTensors;
-    undos.push(redirect(bnOutput, block, block.bn, convOutput, plain));
-    if (block.activation === null || activated === null) continue;
+    const { inputs, stages } = entryOf(block, convOutput);
+    undos.push(redirect(bnOutput, block, block.bn, inputs, tunePass(block, false, stages)));
+    if (block.activation === null) continue;
+    const activated = tunePass(block, true, stages);
     for (const node of nodesOf(block.activation)) {
       if (node.inputTensors[0] !== bnOutput) continue;
-      undos.push(redirect(node.outputTensors[0], block, block.activation, convOutput, activated));
+      undos.push(redirect(node.outputTensors[0], block, block.activation, inputs, activated));
     }
   }
   undos.push(letPass(block.bn));
@@ -81,19 +82,24 @@ export function forgetSortedGraphs(): void {
   env().set(flag, entries);
 }
 
+/** What a shadow of the block takes in place of the conv's output: the conv's inputs, or those of a padding before it. */
+export function entryOf(block: Block, convOutput: SymbolicTensor): { inputs: SymbolicTensor[]; stages?: Stage[] } {
+  const { inputTensors } = nodesOf(block.conv)[convOutput.nodeIndex];
+  return paddingBefore(block, inputTensors[0]) ?? { inputs: inputTensors };
+}
+
 /** Makes `output`, a tensor of `consumer`, depend on a shadow of the block instead of on its own inputs. */
 function redirect(
   output: SymbolicTensor,
   block: Block,
   consumer: Layer,
-  convOutput: SymbolicTensor,
+  inputs: SymbolicTensor[],
   pass: (x: Tensor) => Tensor,
 ): Undo {
   // Declared readonly, and written by nobody but us: nodes keep their own list of input tensors.
   const tensor = output as { inputs: SymbolicTensor[] };
   const original = tensor.inputs;
-  const convNode = nodesOf(block.conv)[convOutput.nodeIndex];
-  tensor.inputs = [shadowOf(output, block.conv, convNode.inputTensors, consumer, pass)];
+  tensor.inputs = [shadowOf(output, block.conv, inputs, consumer, pass)];
   return () => {
     tensor.inputs = original;
   };
