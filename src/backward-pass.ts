@@ -28,6 +28,8 @@ import {
   type Tensor,
 } from '@tensorflow/tfjs-core';
 
+import type { Kept } from './kept';
+
 /** A node of the engine's tape, as far as it is read here. */
 interface TapeNode {
   kernelName: string;
@@ -45,7 +47,7 @@ export interface Recording {
    * What ops of ours have saved of a tensor: one block's output is the next one's input, and need be kept but once. The op
    * that saved it frees it; ops later in the forward pass, which borrow it, run before that one in the backward pass.
    */
-  saved: WeakMap<Tensor, Tensor>;
+  saved: WeakMap<Tensor, Kept>;
   /** Frees what the op before, in the backward pass, could not free since nobody asked for its last gradient. */
   release: () => void;
   /** Whether an op that is neither tfjs's nor ours may hand out one gradient tensor twice; null: not looked at yet. */
@@ -90,8 +92,8 @@ export function backwardPass() {
      * Frees tensors of the op's own: what it saved (clones that the engine made for it, and disposes again at the end,
      * which does nothing), or made during this pass and handed to nobody.
      */
-    free: (...tensors: Tensor[]) => {
-      if (first) for (const tensor of tensors) tensor.dispose();
+    free: (...tensors: (Tensor | null | undefined)[]) => {
+      if (first) for (const tensor of tensors) tensor?.dispose();
     },
     /** Frees a gradient that the engine handed in, if it may go. */
     freeGradient: (dy: Tensor) => {

@@ -66,16 +66,27 @@ export function paddingBefore(
   return stages === null ? null : { inputs: nodeOf(input).inputTensors, stages };
 }
 
+export type Pass = (x: Tensor) => Tensor;
+
+export interface PassExtras {
+  /** Stages that pad x by themselves, from `paddingBefore`. Default: the conv's own. */
+  stages?: Stage[];
+  /** What x goes through before the conv. Default: nothing. */
+  before?: Pass;
+  /** Whether outputs are computed once more in the backward pass instead of being kept. Default false. */
+  recompute?: boolean;
+}
+
 /**
  * The block's function in Tune mode: `act(conv(x; s·w, s·(b − μ) + β))`.
  * @param withActivation Whether to apply the block's activation: someone may ask for the BN's own output.
- * @param padded Stages that pad x by themselves, from `paddingBefore`; default: the conv's own.
  */
-export function tunePass(block: Block, withActivation: boolean, padded?: Stage[]): (x: Tensor) => Tensor {
+export function tunePass(block: Block, withActivation: boolean, extras: PassExtras = {}): Pass {
+  const { before, recompute = false } = extras;
   const { conv, kind, bn, timeDistributed } = coreOf(block);
   const wrap = (geometry: Geometry): Geometry =>
     timeDistributed ? withLeadingAxesAsBatch(geometry, () => 2) : geometry;
-  const stages: Stage[] = (padded ?? kind.stages(conv)).map(({ geometry, kernel }) => ({
+  const stages: Stage[] = (extras.stages ?? kind.stages(conv)).map(({ geometry, kernel }) => ({
     geometry: wrap(geometry),
     kernel,
   }));
@@ -84,8 +95,9 @@ export function tunePass(block: Block, withActivation: boolean, padded?: Stage[]
   if (withActivation && block.activation !== null) {
     activation = blockActivation(unwrapTimeDistributed(block.activation).layer);
   }
-  return (values) =>
+  return (given) =>
     tidy(() => {
+      const values = before === undefined ? given : before(given);
       // Kernels called by name take the bits as they are. Dense casts; the convolutions refuse, in their own words.
       if (values.dtype !== 'float32' && kind.className !== 'Dense') conv.call(values, {});
       const x = values.dtype === 'float32' ? values : cast(values, 'float32');
@@ -93,7 +105,10 @@ export function tunePass(block: Block, withActivation: boolean, padded?: Stage[]
       const kernel = last.kernel.read();
       const bias = (conv as DenseLayer).bias?.read() ?? null;
       const folded = fold(kernel, bias, weightsOf(bn), kind.scaleShape(kernel.shape));
-      const input = stages.reduce((t, stage) => convOp(stage.geometry, t, stage.kernel.read(), null, null, axis), x);
-      return convOp(last.geometry, input, folded.kernel, folded.bias, activation, axis);
+      const input = stages.reduce(
+        (t, stage) => convOp(stage.geometry, t, stage.kernel.read(), null, null, axis, recompute),
+        x,
+      );
+      return convOp(last.geometry, input, folded.kernel, folded.bias, activation, axis, recompute);
     });
 }

@@ -14,6 +14,7 @@ import { makeReport, type TuneReport } from './report';
 import { type Analysis, analyse } from './walker/find';
 import { forgetSortedGraphs, installBlock, installFrozen, type Undo } from './walker/install';
 import { verifyInstalled } from './walker/verify';
+import { NOTHING_RECOMPUTABLE, type Recomputable } from './walker/wiring';
 
 /**
  * - `train`: exactly what tfjs-layers does: batch statistics, moving statistics updated.
@@ -28,6 +29,7 @@ const MODES: readonly Mode[] = ['train', 'eval', 'tune'];
 interface Installed {
   mode: Mode;
   block: Block | null;
+  recomputable: Recomputable;
   undo: Undo;
 }
 
@@ -102,10 +104,13 @@ function switchMode(where: string, model: LayersModel, mode: Mode, options?: Tun
   const analysis = analyseChecked(where, model, options);
   const before = analysis.batchNorms.map((bn): [BatchNormLayer, Installed | undefined] => [bn, installed.get(bn)]);
   try {
-    for (const bn of analysis.batchNorms) switchTo(bn, mode, mode === 'tune' ? blockOf(analysis, bn) : null);
+    for (const bn of analysis.batchNorms)
+      switchTo(bn, mode, mode === 'tune' ? blockOf(analysis, bn) : null, analysis.recomputable);
     verifyInstalled(analysis, mode);
   } catch (error) {
-    for (const [bn, was] of before) switchTo(bn, was?.mode ?? 'train', was?.block ?? null);
+    for (const [bn, was] of before) {
+      switchTo(bn, was?.mode ?? 'train', was?.block ?? null, was?.recomputable ?? NOTHING_RECOMPUTABLE);
+    }
     throw error;
   } finally {
     forgetSortedGraphs();
@@ -114,7 +119,7 @@ function switchMode(where: string, model: LayersModel, mode: Mode, options?: Tun
   return makeReport(mode, analysis);
 }
 
-function switchTo(bn: BatchNormLayer, mode: Mode, block: Block | null): void {
+function switchTo(bn: BatchNormLayer, mode: Mode, block: Block | null, recomputable: Recomputable): void {
   installed.get(bn)?.undo();
   installed.delete(bn);
   if (mode === 'train') return;
@@ -122,8 +127,8 @@ function switchTo(bn: BatchNormLayer, mode: Mode, block: Block | null): void {
   const undo = () => {
     for (const each of undos.splice(0).reverse()) each();
   };
-  installed.set(bn, { mode, block, undo });
-  if (block !== null) undos.push(installBlock(block));
+  installed.set(bn, { mode, block, recomputable, undo });
+  if (block !== null) undos.push(installBlock(block, recomputable));
 }
 
 function blockOf(analysis: Analysis, bn: BatchNormLayer): Block | null {

@@ -9,18 +9,23 @@
  * activation, and the gradient of every feature map. This op keeps x, w and (where the activation needs it) y, and
  * frees each as soon as its last use is over: y and dy once dz is known, x once dw is known, dz and w once dx is known.
  *
+ * With `recompute` not even y is kept: the op that takes it as its x, whose backward pass comes first, has it computed again.
+ *
  * A conv kind supplies the three products as a `Geometry`; layouts are brought into form inside the op (`viewed`), so
  * that the tape sees one node and no aliases.
  */
-import { type NamedTensorMap, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { engine, type NamedTensorMap, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import type { BlockActivation } from './activations';
 import { backwardPass, recording } from './backward-pass';
 import type { Geometry } from './geometry';
+import { type Kept, kept, recomputed } from './kept';
 import { fusedKernel, ownOp } from './own-op';
 
 /**
  * Runs the block's op.
  * @param channelAxis The axis of y, counted from 0, along which the bias runs.
+ * @param recompute Whether y is computed once more in the backward pass, from x, instead of being kept for it. For an x
+ *     that is kept anyway, and a y that only ops of this package take.
  */
 export function convOp(
   geometry: Geometry,
@@ -29,6 +34,7 @@ export function convOp(
   b: Tensor | null,
   activation: BlockActivation | null,
   channelAxis: number,
+  recompute = false,
 ): Tensor {
   const xShape = x.shape;
   const wShape = w.shape;
@@ -36,23 +42,31 @@ export function convOp(
   const inputs: NamedTensorMap = b === null ? { w, x } : { w, b, x };
   const current = recording();
   const known = current?.saved.get(x);
-  const borrowed = known === undefined || known.isDisposed ? null : known;
+  const borrowed = known === undefined || known.lost() ? null : known;
+  const rebuilds = recompute && current !== null && engine().state.gradientDepth === 1;
+  const keepsY = activation !== null && !rebuilds;
+  // Where x, w, b and y are in what is saved.
+  const places = { w: 0, x: 1, b: borrowed === null ? 2 : 1 };
   const y = ownOp<Tensor>(
     inputs,
     (save) => {
       const value = geometry.forward(x, w, b, activation);
-      save([w, ...(borrowed === null ? [x] : []), ...(activation === null ? [] : [value])]);
+      const ofX = borrowed === null ? [x] : [];
+      save([w, ...ofX, ...(rebuilds && b !== null ? [b] : []), ...(keepsY ? [value] : [])]);
       return value;
     },
     (dy, saved) => {
-      const savedW = saved[0];
-      const savedX = borrowed ?? saved[1];
-      const savedY = saved[saved.length - 1];
+      const savedW = saved[places.w];
+      const keptX = borrowed ?? kept(saved[places.x]);
       const pass = backwardPass();
       current?.release();
+      // Before the gradients are asked for, each in a tidy of its own, which a map computed here must outlive.
+      const savedX = keptX.get();
       let dz = dy;
       let db: Tensor | null = null;
-      if (activation !== null) {
+      const ofY = keptY ?? (keepsY ? kept(saved[saved.length - 1]) : null);
+      if (activation !== null && ofY !== null) {
+        const savedY = ofY.get();
         const fused = pass.first && channelAxis === dy.rank - 1 ? fusedKernel('TuneActivationGrad') : null;
         if (fused === null) dz = tidy(() => activation.gradient(dy, savedY));
         else {
@@ -60,14 +74,14 @@ export function convOp(
           [dz, db] = fused({ dy, y: savedY }, { activation: name, alpha, reuse: pass.mayFree(dy) });
         }
         pass.freeGradient(dy);
-        pass.free(savedY);
       }
+      pass.free(ofY?.alive());
       const freeX = () => {
         if (borrowed === null) pass.free(savedX);
       };
       const release = () => {
         freeX();
-        pass.free(savedW);
+        pass.free(savedW, rebuilds && b !== null ? saved[places.b] : null);
         if (dz === dy) pass.freeGradient(dz);
         else pass.free(dz);
       };
@@ -84,10 +98,17 @@ export function convOp(
       };
     },
   );
+  let keptY: Kept | null = null;
   const node = current?.tape.at(-1);
   if (current !== null && node?.outputs[0] === y) {
-    if (borrowed === null) current.saved.set(x, node.saved[1]);
-    if (activation !== null) current.saved.set(y, node.saved[node.saved.length - 1]);
+    const { saved } = node;
+    const keptX = borrowed ?? kept(saved[places.x]);
+    if (borrowed === null) current.saved.set(x, keptX);
+    if (rebuilds) {
+      const savedB = b === null ? null : saved[places.b];
+      keptY = recomputed(() => tidy(() => geometry.forward(keptX.get(), saved[places.w], savedB, activation)));
+    } else if (keepsY) keptY = kept(saved[saved.length - 1]);
+    if (keptY !== null) current.saved.set(y, keptY);
   }
   return y;
 }

@@ -34,6 +34,9 @@ export function absorbsPadding(layer: ConvLayer): boolean {
 export const lastAxis = (kernelShape: number[]): number[] =>
   kernelShape.map((size, axis) => (axis === kernelShape.length - 1 ? size : 1));
 
+/** How many times as many channels as its input a pointwise conv must have for its output to be worth recomputing. */
+const EXPANSION = 4;
+
 export const conv1dKind: Kind<ConvLayer> = {
   className: 'Conv1D',
   stages: (layer) => {
@@ -57,6 +60,10 @@ export const conv2dKind: Kind<ConvLayer> = {
   stages: (layer) => [{ geometry: inDataFormat(conv2d(shapeOf(layer)), isChannelsFirst(layer)), kernel: layer.kernel }],
   padded: (layer, padding) =>
     absorbsPadding(layer) ? [{ geometry: padded(conv2d, shapeOf(layer), padding), kernel: layer.kernel }] : null,
+  cheap: ({ kernel, strides }) => {
+    const [height, width, channels, filters] = kernel.read().shape as number[];
+    return height * width * strides[0] * strides[1] === 1 && filters >= EXPANSION * channels;
+  },
   scaleShape: lastAxis,
   channelsFirst: isChannelsFirst,
   before: { exact: isUnpadded, fold: foldBeforeProduct },

@@ -16,6 +16,7 @@ export const depthwiseKind: Kind<DepthwiseLayer> = {
     absorbsPadding(layer)
       ? [{ geometry: padded(depthwiseConv2d, undilated(layer), padding), kernel: layer.depthwiseKernel }]
       : null,
+  cheap: () => true,
   scaleShape: ([, , channels, multiplier]) => [1, 1, channels, multiplier],
   channelsFirst: isChannelsFirst,
   before: { exact: isUnpadded, fold: foldBeforeDepthwise },

@@ -19,6 +19,8 @@ export interface Kind<L extends Layer = Layer> {
   stages(layer: L): Stage[];
   /** The same with x padded first; absent where a layer of this kind, or null where this one, cannot pad by itself. */
   padded?(layer: L, padding: ZeroPadding): Stage[] | null;
+  /** Whether an output of the layer costs little to compute anew for the bytes that it takes; absent: never. */
+  cheap?(layer: L): boolean;
   /** The shape that brings s, [channels], onto the output channels of the last stage's kernel. */
   scaleShape(kernelShape: number[]): number[];
   /** Whether y, and x, have their channels on axis 1 and not on the last one. */

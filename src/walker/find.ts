@@ -8,6 +8,7 @@ import { TuneModeError } from '../errors';
 import { type BatchNormLayer, classOf, type GraphNode, type Layer, unwrapTimeDistributed } from '../internals';
 import { type Candidate, EXCLUDED, type Refusal, whyNot } from './check';
 import { collectUses, type ModelUses } from './uses';
+import { NOTHING_RECOMPUTABLE, type Recomputable, recomputableOf } from './wiring';
 
 /** A block as the report shows it. */
 export interface BlockReport {
@@ -27,6 +28,8 @@ export interface Analysis {
   skipped: { bn: BatchNormLayer; path: string; refusal: Refusal }[];
   /** Every BatchNormalization, without the TimeDistributed around it. */
   batchNorms: BatchNormLayer[];
+  /** Outputs of blocks that the backward pass computes anew; none without the option `recompute`. */
+  recomputable: Recomputable;
 }
 
 export interface AnalysisOptions {
@@ -34,11 +37,14 @@ export interface AnalysisOptions {
   include?: (block: BlockReport) => boolean;
   /** Whether blocks take in the activation after the BN. Default true. */
   fuseActivation?: boolean;
+  /** Whether cheap blocks' outputs are recomputed in the backward pass. Default false. */
+  recompute?: boolean;
 }
 
-export function analyse(model: LayersModel, { include, fuseActivation = true }: AnalysisOptions = {}): Analysis {
+export function analyse(model: LayersModel, options: AnalysisOptions = {}): Analysis {
+  const { include, fuseActivation = true, recompute = false } = options;
   const uses = collectUses(model);
-  const analysis: Analysis = { uses, pairs: [], skipped: [], batchNorms: [] };
+  const analysis: Analysis = { uses, pairs: [], skipped: [], batchNorms: [], recomputable: NOTHING_RECOMPUTABLE };
   for (const bn of batchNormsOf(uses)) {
     analysis.batchNorms.push(bn);
     const bnUses = uses.usesOf(bn);
@@ -63,6 +69,10 @@ export function analyse(model: LayersModel, { include, fuseActivation = true }: 
       refusal = EXCLUDED;
     }
     analysis.skipped.push({ bn, path, refusal });
+  }
+  if (recompute) {
+    const blocks = analysis.pairs.map(({ block }) => block);
+    analysis.recomputable = recomputableOf(uses, blocks);
   }
   return analysis;
 }

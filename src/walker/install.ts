@@ -13,11 +13,11 @@
  */
 import { env, type Tensor } from '@tensorflow/tfjs-core';
 import { SymbolicTensor } from '@tensorflow/tfjs-layers';
-import { type Block, paddingBefore, tunePass, weightsOf } from '../block';
+import { type Block, type Pass, weightsOf } from '../block';
 import { frozenBatchNorm } from '../frozen-batch-norm';
 import { axisOf, type BatchNormLayer, type Inputs, type Kwargs, type Layer, nodesOf } from '../internals';
-import type { Stage } from '../kinds';
 import { isStock, markOurCall } from '../stock';
+import { type Recomputable, type Wiring, wiringOf } from './wiring';
 
 /** An undoing; run in the reverse order of the doing. */
 export type Undo = () => void;
@@ -47,19 +47,19 @@ export function installFrozen(bn: BatchNormLayer): Undo {
 }
 
 /** Leads the executor past a block's conv, at every place where conv and BN (and activation) stand together. */
-export function installBlock(block: Block): Undo {
+export function installBlock(block: Block, recomputable: Recomputable): Undo {
   const undos: Undo[] = [];
   for (const bnNode of nodesOf(block.bn)) {
     const [convOutput] = bnNode.inputTensors;
     if (convOutput.sourceLayer !== block.conv) continue;
     const [bnOutput] = bnNode.outputTensors;
-    const { inputs, stages } = entryOf(block, convOutput);
-    undos.push(redirect(bnOutput, block, block.bn, inputs, tunePass(block, false, stages)));
+    const wiring = wiringOf(block, convOutput, recomputable);
+    undos.push(redirect(bnOutput, block.bn, wiring, wiring.pass(false)));
     if (block.activation === null) continue;
-    const activated = tunePass(block, true, stages);
+    const activated = wiring.pass(true);
     for (const node of nodesOf(block.activation)) {
       if (node.inputTensors[0] !== bnOutput) continue;
-      undos.push(redirect(node.outputTensors[0], block, block.activation, inputs, activated));
+      undos.push(redirect(node.outputTensors[0], block.activation, wiring, activated));
     }
   }
   undos.push(letPass(block.bn));
@@ -82,24 +82,12 @@ export function forgetSortedGraphs(): void {
   env().set(flag, entries);
 }
 
-/** What a shadow of the block takes in place of the conv's output: the conv's inputs, or those of a padding before it. */
-export function entryOf(block: Block, convOutput: SymbolicTensor): { inputs: SymbolicTensor[]; stages?: Stage[] } {
-  const { inputTensors } = nodesOf(block.conv)[convOutput.nodeIndex];
-  return paddingBefore(block, inputTensors[0]) ?? { inputs: inputTensors };
-}
-
 /** Makes `output`, a tensor of `consumer`, depend on a shadow of the block instead of on its own inputs. */
-function redirect(
-  output: SymbolicTensor,
-  block: Block,
-  consumer: Layer,
-  inputs: SymbolicTensor[],
-  pass: (x: Tensor) => Tensor,
-): Undo {
+function redirect(output: SymbolicTensor, consumer: Layer, wiring: Wiring, pass: Pass): Undo {
   // Declared readonly, and written by nobody but us: nodes keep their own list of input tensors.
   const tensor = output as { inputs: SymbolicTensor[] };
   const original = tensor.inputs;
-  tensor.inputs = [shadowOf(output, block.conv, inputs, consumer, pass)];
+  tensor.inputs = [shadowOf(output, wiring, consumer, pass)];
   return () => {
     tensor.inputs = original;
   };
@@ -111,20 +99,14 @@ interface Guarded {
   assertInputCompatibility(inputs: Inputs): void;
 }
 
-function shadowOf(
-  output: SymbolicTensor,
-  conv: Layer,
-  inputs: SymbolicTensor[],
-  consumer: Layer,
-  pass: (x: Tensor) => Tensor,
-): SymbolicTensor {
-  const guarded = conv as unknown as Guarded;
+function shadowOf(output: SymbolicTensor, { inputs, first }: Wiring, consumer: Layer, pass: Pass): SymbolicTensor {
+  const guarded = first as unknown as Guarded;
   // All that the executor asks of a source layer.
   const source = {
     name: `${consumer.name}/tune`,
     stateful: false,
-    supportsMasking: conv.supportsMasking,
-    computeMask: (x: Inputs, mask?: Inputs) => conv.computeMask(x, mask),
+    supportsMasking: first.supportsMasking,
+    computeMask: (x: Inputs, mask?: Inputs) => first.computeMask(x, mask),
     inboundNodes: [] as object[],
     output: undefined as SymbolicTensor | undefined,
     apply: (values: Tensor[]) => {

@@ -5,15 +5,16 @@ import type { GraphNode } from '../internals';
 import type { Mode } from '../modes';
 import { isOurCall, isStock } from '../stock';
 import type { Analysis } from './find';
-import { entryOf, isShadow } from './install';
+import { isShadow } from './install';
+import { wiringOf } from './wiring';
 
 /**
  * - Every BN is overridden, unless in `train` (or with a `call` of its own).
- * - In `tune` every use of a pair leads to a shadow that takes exactly the conv's inputs, or those of a
- *   padding before it; nothing else leads to a shadow.
+ * - In `tune` every use of a pair leads to a shadow that takes exactly the conv's inputs, or those of
+ *   what the block takes in before it (wiring.ts); nothing else leads to a shadow.
  * @throws TuneModeError `broken-invariant`, naming the layer.
  */
-export function verifyInstalled({ uses, pairs, batchNorms }: Analysis, mode: Mode): void {
+export function verifyInstalled({ uses, pairs, batchNorms, recomputable }: Analysis, mode: Mode): void {
   for (const bn of batchNorms) {
     if (isOurCall(bn.call) !== (mode !== 'train' && isStock(bn)))
       fail(uses.pathOf(bn), `its call does not fit mode '${mode}'`);
@@ -22,7 +23,7 @@ export function verifyInstalled({ uses, pairs, batchNorms }: Analysis, mode: Mod
   if (mode === 'tune') {
     for (const { bn, block } of pairs) {
       for (const use of uses.usesOf(bn)) {
-        const { inputs } = entryOf(block, use.inputTensors[0]);
+        const { inputs } = wiringOf(block, use.inputTensors[0], recomputable);
         redirected.set(use, inputs);
         if (block.activation === null) continue;
         for (const next of uses.consumersOf(use.outputTensors[0])) redirected.set(next, inputs);
