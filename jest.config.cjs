@@ -12,6 +12,7 @@ module.exports = {
   moduleNameMapper: {
     '^tfjs-tune-mode$': '<rootDir>/src/index.ts',
     '^tfjs-tune-mode/node$': '<rootDir>/adapters/node/index.ts',
+    '^tfjs-tune-mode/wasm$': '<rootDir>/adapters/wasm/index.ts',
     '^tfjs-tune-mode/fine-tune$': '<rootDir>/src/fine-tune/index.ts',
   },
   // Convolutions on the cpu backend are slow; a test that needs longer says so itself.

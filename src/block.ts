@@ -4,9 +4,10 @@
  * A pass reads the weights anew, folds them under autodiff and runs the conv's op on the folded ones; nothing of it is
  * kept between passes.
  */
-import { cast, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { cast, getBackend, getKernel, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import type { SymbolicTensor } from '@tensorflow/tfjs-layers';
 import { type BlockActivation, blockActivation } from './activations';
+import { TuneModeError } from './errors';
 import { type BatchNormWeights, fold } from './fold';
 import type { Geometry } from './geometry';
 import { type BatchNormLayer, classOf, type DenseLayer, type Layer, nodeOf, unwrapTimeDistributed } from './internals';
@@ -66,7 +67,8 @@ export function paddingBefore(
   return stages === null ? null : { inputs: nodeOf(input).inputTensors, stages };
 }
 
-export type Pass = (x: Tensor) => Tensor;
+/** @param training Whether it runs in a training step, as tfjs-layers tells a layer. */
+export type Pass = (x: Tensor, training?: boolean) => Tensor;
 
 export interface PassExtras {
   /** Stages that pad x by themselves, from `paddingBefore`. Default: the conv's own. */
@@ -95,9 +97,10 @@ export function tunePass(block: Block, withActivation: boolean, extras: PassExtr
   if (withActivation && block.activation !== null) {
     activation = blockActivation(unwrapTimeDistributed(block.activation).layer);
   }
-  return (given) =>
+  return (given, training) =>
     tidy(() => {
-      const values = before === undefined ? given : before(given);
+      if (training) requireGradientKernels(conv, stages, last);
+      const values = before === undefined ? given : before(given, training);
       // Kernels called by name take the bits as they are. Dense casts; the convolutions refuse, in their own words.
       if (values.dtype !== 'float32' && kind.className !== 'Dense') conv.call(values, {});
       const x = values.dtype === 'float32' ? values : cast(values, 'float32');
@@ -111,4 +114,24 @@ export function tunePass(block: Block, withActivation: boolean, extras: PassExtr
       );
       return convOp(last.geometry, input, folded.kernel, folded.bias, activation, axis, recompute);
     });
+}
+
+/**
+ * Before anything is computed for a training step that would fail at its end.
+ * @throws TuneModeError `unsupported` for a kernel that the active backend lacks.
+ */
+function requireGradientKernels(conv: Layer, stages: Stage[], last: Stage): void {
+  const backend = getBackend();
+  for (const { geometry } of [...stages, last]) {
+    const missing = geometry.gradientKernels.find((name) => getKernel(name, backend) == null);
+    if (missing === undefined) continue;
+    const wayOut =
+      backend === 'wasm'
+        ? "Call registerWasmTrainingKernels() from 'tfjs-tune-mode/wasm' once, or in Node useBestBackend() from 'tfjs-tune-mode/node', which does."
+        : "Use another backend, such as 'webgl' in a page or 'wasm' with registerWasmTrainingKernels() from 'tfjs-tune-mode/wasm'.";
+    throw new TuneModeError(
+      'unsupported',
+      `Layer '${conv.name}' cannot be trained on the backend '${backend}', which has no kernel '${missing}'. ${wayOut}`,
+    );
+  }
 }

@@ -10,6 +10,8 @@ export interface Geometry {
   gradInput(dz: Tensor, w: Tensor, xShape: number[]): Tensor;
   /** dw for a kernel of shape `wShape`. */
   gradKernel(x: Tensor, dz: Tensor, wShape: number[]): Tensor;
+  /** The backend's kernels that the gradients call and that some backends lack. */
+  readonly gradientKernels: readonly string[];
 }
 
 /** Another layout of a tensor: `into` brings one into the geometry's own layout, `from` back. */
@@ -23,6 +25,7 @@ export interface View {
 /** The same convolution seen through other layouts of x, y and (for Conv1D) w; `views` may depend on the shape of x. */
 export function viewed(inner: Geometry, views: (xShape: number[]) => { x: View; y?: View; w?: View }): Geometry {
   return {
+    gradientKernels: inner.gradientKernels,
     forward: (input, kernel, b, activation) => {
       const { x, y = SAME, w = SAME } = views(input.shape);
       return y.from(inner.forward(x.into(input), w.into(kernel), b, activation));

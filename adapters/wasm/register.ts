@@ -3,6 +3,8 @@
  */
 import '@tensorflow/tfjs-backend-wasm';
 import {
+  AvgPool,
+  Cast,
   Conv2D,
   Conv2DBackpropFilter,
   Conv2DBackpropInput,
@@ -11,39 +13,50 @@ import {
   DepthwiseConv2dNative,
   DepthwiseConv2dNativeBackpropFilter,
   DepthwiseConv2dNativeBackpropInput,
+  Einsum,
   FusedConv2D,
   FusedDepthwiseConv2D,
   getKernel,
   Identity,
   type KernelFunc,
+  MaxPool,
   MaxPool3D,
   MaxPool3DGrad,
   MaxPoolGrad,
+  OneHot,
   registerKernel,
   Sum,
+  UnsortedSegmentSum,
   unregisterKernel,
 } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
 import type { FusedKernel } from '../../src/own-op';
 import { activationGradient } from './kernels/activation-gradient';
+import { cast } from './kernels/cast';
 import { conv2dBackpropFilter } from './kernels/conv2d-backprop-filter';
 import { conv2dBackpropInput } from './kernels/conv2d-backprop-input';
 import { conv3dBackpropFilter } from './kernels/conv3d-backprop-filter';
 import { conv3dBackpropInput } from './kernels/conv3d-backprop-input';
 import { depthwiseBackpropFilter } from './kernels/depthwise-backprop-filter';
 import { depthwiseBackpropInput } from './kernels/depthwise-backprop-input';
+import { einsum } from './kernels/einsum';
 import { fold, foldGradient } from './kernels/fold';
 import { repairedConvolution } from './kernels/forward-convolutions';
+import { repairedPooling } from './kernels/forward-pooling';
 import { frozenBatchNormGradient } from './kernels/frozen-batch-norm-gradient';
 import { identity } from './kernels/identity';
 import { maxPool3d, maxPool3dGrad, maxPoolGrad } from './kernels/max-pool';
+import { oneHot } from './kernels/one-hot';
 import { sum } from './kernels/sum';
+import { unsortedSegmentSum } from './kernels/unsorted-segment-sum';
 
 /** Kernels that the backend lacks; one that a later version brings itself is left as it is. */
 const ADDED: Record<string, KernelFunc> = {
   [Conv2DBackpropFilter]: conv2dBackpropFilter,
   [DepthwiseConv2dNativeBackpropFilter]: depthwiseBackpropFilter,
   [DepthwiseConv2dNativeBackpropInput]: depthwiseBackpropInput,
+  [UnsortedSegmentSum]: unsortedSegmentSum,
+  [Einsum]: einsum,
 };
 
 /** This package's own fused kernels. */
@@ -64,6 +77,10 @@ const REPLACED: Record<string, (native: KernelFunc) => KernelFunc> = {
   [Conv3DBackpropFilterV2]: () => conv3dBackpropFilter,
   [Conv3DBackpropInputV2]: () => conv3dBackpropInput,
   [Identity]: identity,
+  [Cast]: cast,
+  [OneHot]: () => oneHot,
+  [MaxPool]: (native) => repairedPooling('max', native),
+  [AvgPool]: (native) => repairedPooling('mean', native),
   [Sum]: sum,
   [MaxPoolGrad]: () => maxPoolGrad,
   [MaxPool3D]: () => maxPool3d,

@@ -30,6 +30,8 @@ export async function checkTrainable(model: LayersModel, shape: readonly number[
     });
   } catch (error) {
     forgetTape();
+    // It has said already what is missing and what to do.
+    if (error instanceof TuneModeError) throw error;
     const [message] = (error instanceof Error ? error.message : String(error)).split('\n');
     throw new TuneModeError(
       'unsupported',

@@ -33,6 +33,7 @@ export interface ConvShape {
 export function conv2d({ strides, pad, dilations }: ConvShape): Geometry {
   const attrs = { strides, pad, dataFormat: 'NHWC' };
   return {
+    gradientKernels: [Conv2DBackpropInput, Conv2DBackpropFilter],
     forward: (x, w, b, activation) => fusedConv(Conv2D, x, w, b, activation, { ...attrs, dilations }),
     ...dilatedGradients(dilations, pad, (pad) => ({
       gradInput: (dy, filter, inputShape) =>
@@ -46,6 +47,7 @@ export function conv2d({ strides, pad, dilations }: ConvShape): Geometry {
 export function depthwiseConv2d({ strides, pad, dilations }: ConvShape): Geometry {
   const attrs = { strides, pad, dataFormat: 'NHWC', dilations: [1, 1] };
   return {
+    gradientKernels: [DepthwiseConv2dNativeBackpropInput, DepthwiseConv2dNativeBackpropFilter],
     forward: (x, w, b, activation) => fusedConv(DepthwiseConv2dNative, x, w, b, activation, { ...attrs, dilations }),
     ...dilatedGradients(dilations, pad, (pad) => ({
       gradInput: (dy, filter, inputShape) =>
@@ -83,6 +85,7 @@ export function padded(
   // tfjs-node's depthwise convolution takes 'same' and 'valid' only (4.22.0), and takes anything else for 'same'.
   const chosen = () => (getBackend() === 'tensorflow' ? copying : explicit);
   return {
+    gradientKernels: explicit.gradientKernels,
     forward: (...args) => chosen().forward(...args),
     gradInput: (...args) => chosen().gradInput(...args),
     gradKernel: (...args) => chosen().gradKernel(...args),
@@ -93,6 +96,7 @@ export function padded(
 export function conv3d({ strides, pad, dilations }: ConvShape): Geometry {
   const attrs = { strides, pad, dataFormat: 'NDHWC' };
   return {
+    gradientKernels: [Conv3DBackpropInputV2, Conv3DBackpropFilterV2],
     forward: (x, filter, b, activation) =>
       biasAndActivation(runKernel(Conv3D, { x, filter }, { ...attrs, dilations }), b, activation),
     ...dilatedGradients(dilations, pad, (pad) => ({
@@ -120,6 +124,7 @@ export function convTranspose(
       ? [Conv2D, Conv2DBackpropInput, Conv2DBackpropFilter]
       : [Conv3D, Conv3DBackpropInputV2, Conv3DBackpropFilterV2];
   return {
+    gradientKernels: [BackpropInput, BackpropFilter],
     forward: (x, filter, b, activation) => {
       const z = runKernel(BackpropInput, { dy: x, filter }, { ...attrs, inputShape: outputShape(x.shape) });
       return biasAndActivation(z, b, activation);
@@ -132,6 +137,7 @@ export function convTranspose(
 /** x [rows, in], w [in, out], y [rows, out]. */
 export function dense(): Geometry {
   return {
+    gradientKernels: [],
     forward: fusedMatMul,
     gradInput: (dz, w) => matMul(dz as never, transpose(w)),
     gradKernel: (x: Tensor, dz) => matMul(transpose(x), dz as never),

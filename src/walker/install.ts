@@ -109,10 +109,10 @@ function shadowOf(output: SymbolicTensor, { inputs, first }: Wiring, consumer: L
     computeMask: (x: Inputs, mask?: Inputs) => first.computeMask(x, mask),
     inboundNodes: [] as object[],
     output: undefined as SymbolicTensor | undefined,
-    apply: (values: Tensor[]) => {
+    apply: (values: Tensor[], kwargs?: Kwargs) => {
       guarded.assertNotDisposed();
       guarded.assertInputCompatibility(values);
-      const y = pass(values[0]);
+      const y = pass(values[0], kwargs?.training === true);
       marked.set(y, consumer);
       return y;
     },
