@@ -51,8 +51,16 @@ export function ownOp<Output extends Tensor | Tensor[]>(
  * - `TuneFold` {kernel, bias?, gamma?, beta?, mean, variance}, {epsilon, scaleShape} → [w′, b′, s].
  * - `TuneFoldGrad` {dKernel, dBias, kernel, bias?, mean, variance, scale}, {epsilon, scaleShape} → [dw, db, dγ].
  * - `TuneFrozenBatchNormGrad` {dy, x, scale, mean}, {reuse} → [dx = dy · s, Σ dy, Σ dy · (x − μ)], channels last.
+ * - `TuneAdam` {value, m, v, gradient, correction1, correction2}, {beta1, beta2, epsilon, learningRate} → [value′, m′, v′].
+ * - `TuneMomentum` {value, accumulation, gradient}, {momentum, learningRate, nesterov} → [value′, accumulation′].
  */
-export type FusedKernel = 'TuneActivationGrad' | 'TuneFold' | 'TuneFoldGrad' | 'TuneFrozenBatchNormGrad';
+export type FusedKernel =
+  | 'TuneActivationGrad'
+  | 'TuneFold'
+  | 'TuneFoldGrad'
+  | 'TuneFrozenBatchNormGrad'
+  | 'TuneAdam'
+  | 'TuneMomentum';
 
 /** A fused kernel of the active backend, or null. */
 export function fusedKernel(name: FusedKernel): ((inputs: NamedTensorMap, attrs: object) => Tensor[]) | null {

@@ -47,6 +47,7 @@ import { frozenBatchNormGradient } from './kernels/frozen-batch-norm-gradient';
 import { identity } from './kernels/identity';
 import { maxPool3d, maxPool3dGrad, maxPoolGrad } from './kernels/max-pool';
 import { oneHot } from './kernels/one-hot';
+import { adam, momentum } from './kernels/optimizers';
 import { sum } from './kernels/sum';
 import { unsortedSegmentSum } from './kernels/unsorted-segment-sum';
 
@@ -65,6 +66,8 @@ const FUSED: Record<FusedKernel, KernelFunc> = {
   TuneFold: fold,
   TuneFoldGrad: foldGradient,
   TuneFrozenBatchNormGrad: frozenBatchNormGradient,
+  TuneAdam: adam,
+  TuneMomentum: momentum,
 };
 
 /** Kernels that the backend has, but wrong in some cases or slow: replaced, given the backend's own one to go on using. */

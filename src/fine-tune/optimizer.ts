@@ -10,14 +10,15 @@ import {
   train,
   type Variable,
 } from '@tensorflow/tfjs-core';
+import { FusedAdam, FusedMomentum } from './fused-optimizers';
 
 export type OptimizerName = 'adam' | 'sgd' | 'rmsprop';
 export const OPTIMIZER_NAMES: readonly OptimizerName[] = ['adam', 'sgd', 'rmsprop'];
 
 const MAKE: Record<OptimizerName, (rate: number) => Optimizer> = {
-  adam: (rate) => train.adam(rate),
+  adam: (rate) => new FusedAdam(rate, 0.9, 0.999),
   // With Nesterov's momentum, which is what fine-tuning recipes mean by SGD.
-  sgd: (rate) => train.momentum(rate, 0.9, true),
+  sgd: (rate) => new FusedMomentum(rate, 0.9, true),
   rmsprop: (rate) => train.rmsprop(rate, 0.9),
 };
 

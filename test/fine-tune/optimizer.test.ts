@@ -136,3 +136,42 @@ test.each(FIRST)('%s: the rate that was set last is the one that counts', async 
     v.dispose();
   }
 });
+
+describe.each([
+  ['adam', (rate: number) => tf.train.adam(rate)],
+  ['sgd', (rate: number) => tf.train.momentum(rate, 0.9, true)],
+] as const)('%s with a kernel of its own on wasm', (name, plain) => {
+  beforeAll(() => useBackend('wasm'));
+
+  test("is tfjs's, to the bit", () => {
+    const [ours, theirs] = [makeVariables(), makeVariables()];
+    const [optimizer, reference] = [makeOptimizer(name, 0.5), plain(0.5)];
+    const kernel = name === 'adam' ? 'TuneAdam' : 'TuneMomentum';
+    const config = tf.getKernel(kernel, 'wasm')!;
+    const run = jest.spyOn(config, 'kernelFunc');
+    steps(optimizer, ours, 0, 12);
+    steps(reference, theirs, 0, 12);
+    // The first step, which makes the moments, is tfjs's own.
+    expect(run).toHaveBeenCalledTimes(11 * SIZES.length);
+    run.mockRestore();
+    expect(valuesOf(ours)).toEqual(valuesOf(theirs));
+    disposeOptimizer(optimizer);
+    disposeOptimizer(reference);
+    tf.dispose([...ours, ...theirs]);
+  });
+
+  test('does not write into a copy that somebody has kept of a variable', () => {
+    const variables = makeVariables();
+    const optimizer = makeOptimizer(name, 0.5);
+    steps(optimizer, variables, 0, 2);
+    const copies = variables.map((v) => v.clone());
+    const before = copies.map((copy) => Array.from(copy.dataSync()));
+    const { numTensors } = tf.memory();
+    steps(optimizer, variables, 2, 4);
+    expect(tf.memory().numTensors).toBe(numTensors);
+    expect(copies.map((copy) => Array.from(copy.dataSync()))).toEqual(before);
+    expect(valuesOf(variables)).not.toEqual(before);
+    disposeOptimizer(optimizer);
+    tf.dispose([...variables, ...copies]);
+  });
+});

@@ -8,8 +8,15 @@
  *
  *   y[n, o, c] = the maximum, or the mean, of what the window sees of x: −∞, or NaN, where it sees padding alone.
  */
-import { backend_util, type KernelFunc, type MaxPoolAttrs, type TensorInfo, util } from '@tensorflow/tfjs-core';
-import { heapOf, kernel, unwritten } from '../heap';
+import {
+  backend_util,
+  Identity,
+  type KernelFunc,
+  type MaxPoolAttrs,
+  type TensorInfo,
+  util,
+} from '@tensorflow/tfjs-core';
+import { heapOf, kernel, runKernel, unwritten } from '../heap';
 
 type PoolInfo = ReturnType<typeof backend_util.computePool2DInfo>;
 
@@ -21,6 +28,7 @@ interface Seen {
 
 export function repairedPooling(kind: 'max' | 'mean', native: KernelFunc): KernelFunc {
   const poolOdd = kernel<{ x: TensorInfo }, { info: PoolInfo }>(({ x }, backend, { info }) => {
+    if (isIdentity(info)) return runKernel(Identity, { x }, {});
     const y = unwritten(info.outShape, backend);
     // After the allocation: it may have moved the heap.
     pool(kind, info, heapOf(backend, x), heapOf(backend, y));
@@ -31,9 +39,14 @@ export function repairedPooling(kind: 'max' | 'mean', native: KernelFunc): Kerne
     const { filterSize, strides, pad, dimRoundingMode } = args.attrs as unknown as MaxPoolAttrs;
     const shape = x.shape as [number, number, number, number];
     const info = backend_util.computePool2DInfo(shape, filterSize, strides, 1, pad, dimRoundingMode);
-    if (x.dtype !== 'float32' || isUnderstood(info)) return native(args);
+    if (x.dtype !== 'float32' || (isUnderstood(info) && !isIdentity(info))) return native(args);
     return poolOdd({ ...args, attrs: { info } as never });
   };
+}
+
+/** A window of one number with as many outputs as inputs gives x, whatever stride and padding say: so all of tfjs' backends. */
+function isIdentity(g: PoolInfo): boolean {
+  return g.filterHeight === 1 && g.filterWidth === 1 && util.arraysEqual(g.inShape, g.outShape);
 }
 
 function isUnderstood(g: PoolInfo): boolean {

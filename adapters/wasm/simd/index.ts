@@ -5,5 +5,6 @@ export { depthwiseBackpropFilter } from './depthwise-filter';
 export { depthwiseBackpropInput } from './depthwise-input';
 export { countNotFinite } from './finite';
 export { foldBatchNorm, foldBatchNormGradient } from './fold';
+export { adam, momentum } from './optimizers';
 export { maxPool } from './pools';
 export { multiply, packedFloats, packPanels } from './product';

@@ -1,0 +1,70 @@
+/** TuneAdam and TuneMomentum (see src/own-op.ts): a step of an optimizer on one variable in one pass. */
+import { type TensorInfo, util } from '@tensorflow/tfjs-core';
+import { addressOf, kernels, type WasmBackend } from '../heap';
+import { simd } from '../simd';
+
+interface AdamInputs {
+  value: TensorInfo;
+  m: TensorInfo;
+  v: TensorInfo;
+  gradient: TensorInfo;
+  correction1: TensorInfo;
+  correction2: TensorInfo;
+}
+
+export const adam = kernels<AdamInputs, { beta1: number; beta2: number; epsilon: number; learningRate: number }>(
+  (inputs, backend, { beta1, beta2, epsilon, learningRate }) => {
+    const { value, m, v, gradient, correction1, correction2 } = inputs;
+    const results = likeEach(backend, [value, m, v]);
+    const [to, toM, toV] = results.map((result) => addressOf(backend, result));
+    const at = (tensor: TensorInfo) => addressOf(backend, tensor);
+    simd(backend).adam(
+      at(value),
+      at(m),
+      at(v),
+      at(gradient),
+      to,
+      toM,
+      toV,
+      util.sizeFromShape(value.shape),
+      at(correction1),
+      at(correction2),
+      beta1,
+      1 - beta1,
+      beta2,
+      1 - beta2,
+      epsilon,
+      -learningRate,
+    );
+    return results;
+  },
+);
+
+interface MomentumInputs {
+  value: TensorInfo;
+  accumulation: TensorInfo;
+  gradient: TensorInfo;
+}
+
+export const momentum = kernels<MomentumInputs, { momentum: number; learningRate: number; nesterov: boolean }>(
+  ({ value, accumulation, gradient }, backend, { momentum, learningRate, nesterov }) => {
+    const results = likeEach(backend, [value, accumulation]);
+    const [to, toAccumulation] = results.map((result) => addressOf(backend, result));
+    simd(backend).momentum(
+      addressOf(backend, value),
+      addressOf(backend, accumulation),
+      addressOf(backend, gradient),
+      to,
+      toAccumulation,
+      util.sizeFromShape(value.shape),
+      momentum,
+      -learningRate,
+      nesterov,
+    );
+    return results;
+  },
+);
+
+function likeEach(backend: WasmBackend, tensors: TensorInfo[]): TensorInfo[] {
+  return tensors.map(({ shape }) => backend.makeOutput(shape, 'float32'));
+}
