@@ -3,6 +3,7 @@
  */
 import '@tensorflow/tfjs-backend-wasm';
 import {
+  _FusedMatMul,
   AvgPool,
   Cast,
   Conv2D,
@@ -44,6 +45,7 @@ import { fold, foldGradient } from './kernels/fold';
 import { repairedConvolution } from './kernels/forward-convolutions';
 import { repairedPooling } from './kernels/forward-pooling';
 import { frozenBatchNormGradient } from './kernels/frozen-batch-norm-gradient';
+import { fusedMatMul } from './kernels/fused-mat-mul';
 import { identity } from './kernels/identity';
 import { maxPool3d, maxPool3dGrad, maxPoolGrad } from './kernels/max-pool';
 import { oneHot } from './kernels/one-hot';
@@ -81,6 +83,7 @@ const REPLACED: Record<string, (native: KernelFunc) => KernelFunc> = {
   [Conv3DBackpropInputV2]: () => conv3dBackpropInput,
   [Identity]: identity,
   [Cast]: cast,
+  [_FusedMatMul]: fusedMatMul,
   [OneHot]: () => oneHot,
   [MaxPool]: (native) => repairedPooling('max', native),
   [AvgPool]: (native) => repairedPooling('mean', native),

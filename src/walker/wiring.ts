@@ -50,16 +50,19 @@ export const NOTHING_RECOMPUTABLE: Recomputable = () => null;
 
 /** What may be recomputed among these blocks. */
 export function recomputableOf(uses: ModelUses, blocks: Block[]): Recomputable {
-  const byLastLayer = new Map(blocks.filter(isCheap).map((block) => [block.activation ?? block.bn, block]));
+  // By the BN, which belongs to one block: an activation layer may end several blocks, and stand elsewhere too.
+  const byBatchNorm = new Map(blocks.filter(isCheap).map((block) => [block.bn, block]));
   const isPrivate = (tensor: SymbolicTensor) => uses.consumersOf(tensor).length === 1 && !uses.isOutput(tensor);
   return (output) => {
-    const block = byLastLayer.get(output.sourceLayer);
-    if (block === undefined || !isPrivate(output)) return null;
+    const last = nodeOf(output);
+    const bnNode = byBatchNorm.has(last.outboundLayer) ? last : nodeOf(last.inputTensors[0]);
+    const block = byBatchNorm.get(bnNode.outboundLayer);
+    if (block === undefined || last.outboundLayer !== (block.activation ?? block.bn) || !isPrivate(output)) return null;
     const [consumer] = uses.consumersOf(output);
     // Through a padding that the next block takes in.
     if (consumer.outboundLayer.getClassName() === 'ZeroPadding2D' && !isPrivate(consumer.outputTensors[0])) return null;
-    const bnNode = block.activation === null ? nodeOf(output) : nodeOf(nodeOf(output).inputTensors[0]);
-    return { block, convOutput: bnNode.inputTensors[0] };
+    const [convOutput] = bnNode.inputTensors;
+    return convOutput.sourceLayer === block.conv ? { block, convOutput } : null;
   };
 }
 

@@ -7,8 +7,8 @@
  * another way than XNNPACK does (`dimRoundingMode: 'ceil'`, or one number as padding for a filter that is not square),
  * XNNPACK writes fewer or more rows than the output tensor has.
  *
- * A pointwise convolution of many pixels, whose activation is a clamp, is our own product: measured 1.1 to 1.4 times as
- * fast as XNNPACK's, and NaN stays NaN.
+ * Where the activation is a clamp, a pointwise convolution of many pixels and a depthwise one without multiplier are our
+ * own: measured 1.1 to 1.4 and two to three times as fast as XNNPACK's, and NaN stays NaN.
  *
  * Both are cured by saying the padding in numbers: zeros before as tfjs has them, zeros after so that exactly the wanted
  * number of windows fits. Where even without zeros after more windows than wanted would fit, x is padded and cut to what
@@ -16,6 +16,8 @@
  */
 import {
   backend_util,
+  FusedConv2D,
+  FusedDepthwiseConv2D,
   type KernelFunc,
   type NamedAttrMap,
   PadV2,
@@ -24,8 +26,9 @@ import {
   util,
 } from '@tensorflow/tfjs-core';
 import { type ConvAttrs, refuseChannelsFirst } from '../conv-geometry';
-import { kernel, runKernel, unwritten, zeros } from '../heap';
+import { addressOf, kernel, runKernel, unwritten, type WasmBackend, zeros } from '../heap';
 import { multiplyInto } from '../pointwise';
+import { simd } from '../simd';
 
 interface Inputs {
   x: TensorInfo;
@@ -52,8 +55,11 @@ export function repairedConvolution(kernelName: string, depthwise: boolean, nati
       attrs.dimRoundingMode,
       depthwise,
     );
-    const clamp = depthwise ? undefined : clampOf(inputs, attrs);
-    if (clamp !== undefined && isProduct(info)) {
+    const fused = kernelName === FusedConv2D || kernelName === FusedDepthwiseConv2D;
+    const clamp = clampOf(inputs, fused ? attrs.activation : undefined, info);
+    if (clamp !== undefined && depthwise && isPlainDepthwise(info))
+      return depthwiseConv2d(inputs, backend, info, clamp);
+    if (clamp !== undefined && !depthwise && isProduct(info)) {
       const y = unwritten(info.outShape, backend);
       multiplyInto(backend, y, {
         a: x,
@@ -109,12 +115,46 @@ function isProduct(info: ConvInfo): boolean {
   return plain && unpadded && info.batchSize * info.inHeight * info.inWidth >= MANY_PIXELS;
 }
 
+function isPlainDepthwise(info: ConvInfo): boolean {
+  return info.outChannels === info.inChannels && info.dilationHeight === 1 && info.dilationWidth === 1;
+}
+
+function depthwiseConv2d(inputs: Inputs, backend: WasmBackend, info: ConvInfo, { low, high }: Clamp): TensorInfo {
+  const y = unwritten(info.outShape, backend);
+  simd(backend).depthwiseConv2d(
+    addressOf(backend, inputs.x),
+    addressOf(backend, inputs.filter),
+    inputs.bias == null ? 0 : addressOf(backend, inputs.bias),
+    addressOf(backend, y),
+    info.batchSize,
+    info.inHeight,
+    info.inWidth,
+    info.inChannels,
+    info.outHeight,
+    info.outWidth,
+    info.filterHeight,
+    info.filterWidth,
+    info.strideHeight,
+    info.strideWidth,
+    info.padInfo.top,
+    info.padInfo.left,
+    low,
+    high,
+  );
+  return y;
+}
+
+interface Clamp {
+  low: number;
+  high: number;
+}
+
 /** What the fused activation clamps to, if it is a clamp. */
-function clampOf(inputs: Inputs, attrs: FusedAttrs): { low: number; high: number } | undefined {
+function clampOf(inputs: Inputs, activation: string | undefined, info: ConvInfo): Clamp | undefined {
   if (inputs.preluActivationWeights != null) return undefined;
   // A bias of one number for all channels, which the fused kernel takes too, is left to it.
-  if (inputs.bias != null && inputs.bias.shape[0] !== inputs.filter.shape[3]) return undefined;
-  switch (attrs.activation ?? 'linear') {
+  if (inputs.bias != null && util.sizeFromShape(inputs.bias.shape) !== info.outChannels) return undefined;
+  switch (activation ?? 'linear') {
     case 'linear':
       return { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY };
     case 'relu':

@@ -1,6 +1,7 @@
 export { activationGradient, columnSums, roundTotals, scaledGradient } from './activation-gradient';
 export { repeatChannels, sumGroups } from './channels';
 export { conv2dBackpropFilter } from './conv2d-filter';
+export { depthwiseConv2d } from './depthwise';
 export { depthwiseBackpropFilter } from './depthwise-filter';
 export { depthwiseBackpropInput } from './depthwise-input';
 export { countNotFinite } from './finite';

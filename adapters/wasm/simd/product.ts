@@ -144,9 +144,9 @@ function laneMask(lane: usize): v128 {
 }
 
 function store8(to: usize, first: v128, second: v128, lows: v128, highs: v128, width: usize): void {
-  // Wasm's min and max pass NaN on.
-  first = f32x4.min(f32x4.max(first, lows), highs);
-  second = f32x4.min(f32x4.max(second, lows), highs);
+  // pmax(v, low) is v < low ? low : v: one instruction, where max takes eight, and NaN stays NaN.
+  first = f32x4.pmin(f32x4.pmax(first, lows), highs);
+  second = f32x4.pmin(f32x4.pmax(second, lows), highs);
   if (width == 8) {
     v128.store(to, first);
     v128.store(to, second, 16);
