@@ -8,7 +8,12 @@ const shared = {
   fixedExtension: false,
   checks: { pluginTimings: false },
 };
-const library = { index: 'src/index.ts', node: 'adapters/node/index.ts', 'fine-tune': 'src/fine-tune/index.ts' };
+const library = {
+  index: 'src/index.ts',
+  node: 'adapters/node/index.ts',
+  wasm: 'adapters/wasm/index.ts',
+  'fine-tune': 'src/fine-tune/index.ts',
+};
 
 export default defineConfig([
   { ...shared, entry: { ...library, cli: 'cli/main.ts' }, format: ['esm'], dts: true },
@@ -22,4 +27,22 @@ export default defineConfig([
   },
   // The program of a decoding thread, for both formats: in one file, so that nothing of tfjs can come along.
   { ...shared, entry: { 'picture-worker': 'adapters/node/picture-worker.ts' }, format: ['esm'], dts: false },
+  // One file for a script tag: all that runs in a page, with tfjs left to tfjs's own script.
+  {
+    ...shared,
+    platform: 'browser',
+    entry: { 'tfjs-tune-mode': 'adapters/script-tag/index.ts' },
+    format: ['iife'],
+    globalName: 'tuneMode',
+    minify: true,
+    dts: false,
+    outputOptions: {
+      entryFileNames: '[name].min.js',
+      globals: {
+        '@tensorflow/tfjs-core': 'tf',
+        '@tensorflow/tfjs-layers': 'tf',
+        '@tensorflow/tfjs-backend-wasm': 'tf.wasm',
+      },
+    },
+  },
 ]);

@@ -35,7 +35,7 @@ const expect = (found, wanted) => {
 
 const [{ filename, files }] = JSON.parse(run('npm', ['pack', '--json', '--pack-destination', work], root));
 const tarball = path.join(work, filename);
-const { version, peerDependencies, devDependencies } = JSON.parse(
+const { version, peerDependencies, devDependencies, unpkg, jsdelivr } = JSON.parse(
   fs.readFileSync(path.join(root, 'package.json'), 'utf8'),
 );
 
@@ -47,6 +47,8 @@ await check('holds what it needs and nothing else', () => {
     'dist/index.d.ts',
     'dist/node.js',
     'dist/fine-tune.js',
+    'dist/wasm.js',
+    'dist/tfjs-tune-mode.min.js',
     'dist/picture-worker.js',
     'dist/cli.js',
     'README.md',
@@ -55,6 +57,8 @@ await check('holds what it needs and nothing else', () => {
   ]) {
     if (!paths.includes(wanted)) throw new Error(`${wanted} is missing`);
   }
+  // What a CDN serves for a script tag that names nothing but the package.
+  if (unpkg !== jsdelivr || !paths.includes(path.posix.normalize(unpkg))) throw new Error(`no '${unpkg}' for CDNs`);
   const stray = paths.filter((file) => !/^(dist\/|README|LICENSE|CHANGELOG|ARCHITECTURE|package\.json)/.test(file));
   if (stray.length > 0) throw new Error(`should not be packed: ${stray.join(', ')}`);
 });
@@ -138,7 +142,7 @@ await check('exports the same names to ESM and CommonJS', () => {
   const script = `
     const names = (m) => Object.keys(m).filter((n) => n !== 'default' && n !== 'module.exports').sort().join();
     (async () => {
-      for (const entry of ['tfjs-tune-mode', 'tfjs-tune-mode/node', 'tfjs-tune-mode/fine-tune']) {
+      for (const entry of ['tfjs-tune-mode', 'tfjs-tune-mode/node', 'tfjs-tune-mode/fine-tune', 'tfjs-tune-mode/wasm']) {
         const [cjs, esm] = [names(require(entry)), names(await import(entry))];
         if (cjs !== esm) throw new Error(entry + ': ' + cjs + ' against ' + esm);
       }
@@ -158,10 +162,12 @@ for (const [kind, file] of [
        import { enableTuneMode, type Mode, setMode, type SkipCode, toDeploy, type TuneReport } from 'tfjs-tune-mode';
        import { type EpochRecord, fineTune } from 'tfjs-tune-mode/fine-tune';
        import { fileIO, loadPictureFolder, useBestBackend } from 'tfjs-tune-mode/node';
+       import { registerWasmTrainingKernels } from 'tfjs-tune-mode/wasm';
        export async function use(model: LayersModel): Promise<TuneReport> {
          const mode: Mode = 'eval';
          const codes: SkipCode[] = setMode(model, mode).skipped.map((skipped) => skipped.code);
          const { why } = await useBestBackend({ backend: 'cpu' });
+         registerWasmTrainingKernels();
          const { train, val } = await loadPictureFolder('pictures', { batchSize: 4 });
          await model.fitDataset(train, { epochs: 1, validationData: val });
          const records: EpochRecord[] = [];

@@ -15,13 +15,13 @@
  * two ways of writing relu6 disagree with each other; a point that a continuous pre-activation does not hit.
  *
  * Masks are products with `step`, as in tfjs's own gradients: a NaN in y or dy spreads as it does in Eval mode. On wasm
- * they are also several times faster than comparisons and `where` (4.22.0).
+ * they are also several times faster than comparisons and `where`, which webgl lacks for rank 5 (4.22.0).
  */
 import {
   add,
   elu,
-  greater,
   leakyRelu,
+  minimum,
   mul,
   relu,
   relu6,
@@ -32,7 +32,6 @@ import {
   sub,
   type Tensor,
   tanh,
-  where,
 } from '@tensorflow/tfjs-core';
 import { type Activation, classOf, type Layer } from './internals';
 import { isStock } from './stock';
@@ -64,7 +63,8 @@ const RELU6: BlockActivation = {
 const ELU: BlockActivation = {
   name: 'elu',
   apply: (z) => elu(z),
-  gradient: (dy, y) => where(greater(y, 0), dy, mul(dy, add(y, 1))),
+  // Below 0 the factor is y + 1, above it is 1.
+  gradient: (dy, y) => mul(dy, add(minimum(y, 0), 1)),
 };
 
 const SIGMOID: BlockActivation = {
@@ -84,7 +84,7 @@ function leaky(alpha: number): BlockActivation {
     name: 'leakyrelu',
     alpha,
     apply: (z) => leakyRelu(z, alpha),
-    gradient: (dy, y) => where(greater(y, 0), dy, mul(dy, alpha)),
+    gradient: (dy, y) => mul(dy, step(y, alpha)),
   };
 }
 

@@ -99,7 +99,7 @@ export function tunePass(block: Block, withActivation: boolean, extras: PassExtr
   }
   return (given, training) =>
     tidy(() => {
-      if (training) requireGradientKernels(conv, stages, last);
+      if (training && isTrained(conv, bn)) requireGradientKernels(conv, stages, last);
       const values = before === undefined ? given : before(given, training);
       // Kernels called by name take the bits as they are. Dense casts; the convolutions refuse, in their own words.
       if (values.dtype !== 'float32' && kind.className !== 'Dense') conv.call(values, {});
@@ -114,6 +114,10 @@ export function tunePass(block: Block, withActivation: boolean, extras: PassExtr
       );
       return convOp(last.geometry, input, folded.kernel, folded.bias, activation, axis, recompute);
     });
+}
+
+function isTrained(...layers: Layer[]): boolean {
+  return layers.some(({ trainableWeights }) => trainableWeights.length > 0);
 }
 
 /**

@@ -32,7 +32,7 @@ export interface DeployReport {
  *
  * @param options `include`: leaves out blocks; `fuseActivation` has no effect here.
  * @throws TuneModeError `invalid-option`, `not-a-layers-model`, `model-not-built`, `model-disposed`; `unsupported` where
- *     somebody has replaced the `call` of one of the layers.
+ *     somebody has replaced the `call` of one of the layers, or tfjs-layers cannot run a layer once it has a bias.
  */
 export function toDeploy(model: LayersModel, options?: TuneOptions): LayersModel {
   const plan = checkedPlan('toDeploy', model, options);

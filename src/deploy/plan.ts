@@ -4,6 +4,7 @@
  */
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import type { Block } from '../block';
+import { TuneModeError } from '../errors';
 import { axisOf, type BatchNormLayer, classOf, type Layer, unwrapTimeDistributed } from '../internals';
 import { channelAxisOf, type Kind, kindOf } from '../kinds';
 import type { SkippedReport } from '../report';
@@ -35,6 +36,13 @@ export function planDeploy(model: LayersModel, options: AnalysisOptions = {}): D
   };
   for (const { bn, block, report } of pairs) {
     const conv = unwrapTimeDistributed(block.conv).layer;
+    const why = brokenOnceFolded(conv);
+    if (why !== null) {
+      throw new TuneModeError(
+        'unsupported',
+        `Layer '${report.conv}' cannot be deployed: folded it has a bias, and ${why}. Build the model with dataFormat 'channelsLast'.`,
+      );
+    }
     plan.after.set(conv, bn);
     plan.removed.add(block.bn);
     plan.reports.after.push(report);
@@ -62,6 +70,11 @@ export function planDeploy(model: LayersModel, options: AnalysisOptions = {}): D
   return plan;
 }
 
+/** Why tfjs-layers cannot run a conv once it has the bias that a fold gives it, or null. */
+function brokenOnceFolded(conv: Layer): string | null {
+  return kindOf(conv)?.broken?.(Object.create(conv, { useBias: { value: true } })) ?? null;
+}
+
 /** The name of the model's output that a BN makes, or null. */
 function outputNameOf(model: LayersModel, uses: ModelUses, bn: BatchNormLayer, block: Block): string | null {
   const makesOutput = uses.usesOf(bn).some((use) => use.outputTensors.some((output) => model.outputs.includes(output)));
@@ -82,8 +95,8 @@ function convAfter(uses: ModelUses, bn: BatchNormLayer): Layer | string {
   if (kind !== undefined && !isStock(conv)) return `${named}, which follows, has a 'call' of its own`;
   if (kind?.before === undefined) return `what follows, ${named} (${classOf(conv)}), cannot take it in`;
   if (!kind.before.exact(conv)) return `${named}, which follows, pads with zeros that it would shift`;
-  const why = kind.broken?.(conv);
-  if (why != null) return `in ${named}, which follows, ${why}`;
+  const why = brokenOnceFolded(conv);
+  if (why !== null) return `in ${named}, which follows, ${why}`;
   if (bnUses.some((use) => uses.consumersOf(use.outputTensors[0]).length !== 1)) {
     return `it goes to more than ${named}`;
   }

@@ -1,5 +1,6 @@
 /** Whether the active backend can train a model, found out before any work is done. */
 import {
+  backend,
   dispose,
   engine,
   getBackend,
@@ -24,9 +25,11 @@ export async function checkTrainable(model: LayersModel, shape: readonly number[
   const variables = (model.trainableWeights as unknown as LayerVariable[]).map((weight) => weight.read());
   const before = await takeSnapshot(model);
   try {
-    tidy(() => {
-      const picture = zeros([1, ...shape]);
-      variableGrads(() => mean(model.apply(picture, { training: true }) as Tensor) as Scalar, variables);
+    await withDeviceErrors(() => {
+      tidy(() => {
+        const picture = zeros([1, ...shape]);
+        variableGrads(() => mean(model.apply(picture, { training: true }) as Tensor) as Scalar, variables);
+      });
     });
   } catch (error) {
     forgetTape();
@@ -43,6 +46,31 @@ export async function checkTrainable(model: LayersModel, shape: readonly number[
     // In Train mode the pass above has moved the statistics of every BatchNorm.
     restoreSnapshot(model, before);
   }
+}
+
+/** The parts of a GPUDevice that are used here. */
+interface Device {
+  pushErrorScope(filter: 'validation'): void;
+  popErrorScope(): Promise<{ message: string } | null>;
+}
+
+/** On webgpu a kernel that does not compile gives wrong numbers, and its error goes to the console (tfjs 4.22.0). */
+async function withDeviceErrors(run: () => void): Promise<void> {
+  const { device } = backend() as unknown as { device?: Device };
+  if (device === undefined) {
+    run();
+    return;
+  }
+  device.pushErrorScope('validation');
+  let thrown: { error: unknown } | null = null;
+  try {
+    run();
+  } catch (error) {
+    thrown = { error };
+  }
+  const found = await device.popErrorScope();
+  if (thrown !== null) throw thrown.error;
+  if (found !== null) throw new Error(found.message);
 }
 
 /** When a gradient throws, tfjs-core (4.22.0) keeps its tape and what that saved for the other gradients. */

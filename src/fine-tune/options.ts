@@ -34,6 +34,8 @@ export interface FineTuneOptions {
   optimizer?: OptimizerName;
   /** A layer's name (it and all after it train) or a number of ConvBN blocks from the end. Default: everything trains. */
   unfreeze?: string | number;
+  /** In Tune mode, compute cheap feature maps once more instead of keeping them: less memory, more time. Default false. */
+  recompute?: boolean;
   /** Keep the model's own head instead of a new one. Default false. */
   keepHead?: boolean;
   /** Share of the features that each step leaves out, before the new head. Default 0.2. */
@@ -68,6 +70,7 @@ export const FINE_TUNE_DEFAULTS = {
   epochs: 10,
   batchSize: 16,
   optimizer: 'adam' as OptimizerName,
+  recompute: false,
   keepHead: false,
   dropout: 0.2,
   labelSmoothing: 0.1,
@@ -111,6 +114,7 @@ const RULES: Record<keyof FineTuneOptions, Rule> = {
     ok: (value) => (typeof value === 'string' && value !== '') || wholeFrom(0).ok(value),
     expected: "a layer's name, or a number of blocks from 0",
   },
+  recompute: flag,
   keepHead: flag,
   dropout: share,
   labelSmoothing: share,

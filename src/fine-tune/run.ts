@@ -64,8 +64,8 @@ export class Run {
   }
 
   async go(): Promise<FineTuneResult> {
-    const { mode, optimizer: name, seed, resume, checkpoint } = this.options;
-    this.blocks = setMode(this.model, mode);
+    const { mode, recompute, optimizer: name, seed, resume, checkpoint } = this.options;
+    this.blocks = setMode(this.model, mode, { recompute });
     if (this.options.unfreeze !== undefined) this.refreeze = unfreeze(this.model, this.options.unfreeze, this.blocks);
     this.dropout = seedDropout(this.model, seed);
     await checkTrainable(this.model, this.prepared.shape);

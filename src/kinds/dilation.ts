@@ -75,9 +75,20 @@ function planFor(xShape: number[], wShape: number[], rates: number[], padding: P
 }
 
 function padSpatial(x: Tensor, before: number[], after: number[]): Tensor {
-  const none: [number, number] = [0, 0];
-  const paddings: [number, number][] = [none, ...before.map((n, i): [number, number] => [n, after[i]]), none];
-  return padTensor(x, paddings);
+  const [batch, ...rest] = x.shape;
+  const channels = rest.pop() as number;
+  const spatial = before.map((n, i): [number, number] => [n, after[i]]);
+  const last = spatial.length - 1;
+  const rows: [number, number] = [spatial[last][0] * channels, spatial[last][1] * channels];
+  const padded = padTensor(rowsOfNumbers(x), [[0, 0], ...spatial.slice(0, last), rows]);
+  return reshape(padded, [batch, ...rest.map((n, i) => n + before[i] + after[i]), channels]);
+}
+
+/** The last spatial axis and the channels as one: webgl's kernels pad and slice up to rank 4 only (tfjs 4.22.0). */
+function rowsOfNumbers(x: Tensor): Tensor {
+  const { shape } = x;
+  const [columns, channels] = shape.slice(-2);
+  return reshape(x, [...shape.slice(0, -2), columns * channels]);
 }
 
 function grow(dz: Tensor, growth: number[]): Tensor {
@@ -86,7 +97,10 @@ function grow(dz: Tensor, growth: number[]): Tensor {
 }
 
 function crop(x: Tensor, before: number[], shape: number[]): Tensor {
-  return slice(x, [0, ...before, 0], shape);
+  const channels = shape[shape.length - 1];
+  const [columns] = shape.slice(-2);
+  const begin = [0, ...before.slice(0, -1), before[before.length - 1] * channels];
+  return reshape(slice(rowsOfNumbers(x), begin, [...shape.slice(0, -2), columns * channels]), shape);
 }
 
 /** [batch, …, q·r, …, channels] → [r·batch, …, q, …, channels], axis by axis, the last axis outermost. */

@@ -29,8 +29,13 @@ function has(kernel: string): boolean {
 
 /** act(z + b) by separate kernels, for where no fused one exists. */
 export function biasAndActivation(z: Tensor, b: Tensor | null, activation: BlockActivation | null): Tensor {
-  const biased = b === null ? z : add(z, b);
+  const biased = b === null ? z : add(z, atRankOf(z, b));
   return activation === null ? biased : activation.apply(biased);
+}
+
+/** b along z's last axis, and of z's rank: webgpu gives wrong numbers, with a warning, for rank 1 + rank 5 (tfjs 4.22.0). */
+function atRankOf(z: Tensor, b: Tensor): Tensor {
+  return z.rank > 4 ? reshape(b, [...Array(z.rank - 1).fill(1), -1]) : b;
 }
 
 const FUSED = { Conv2D: FusedConv2D, DepthwiseConv2dNative: FusedDepthwiseConv2D } as const;

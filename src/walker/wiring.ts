@@ -7,9 +7,11 @@
  * an output is another block, that block's shadow computes both, so that the executor never holds the map between them;
  * and the backward pass computes it once more (`convOp`).
  */
+import { type Tensor, tidy } from '@tensorflow/tfjs-core';
 import type { SymbolicTensor } from '@tensorflow/tfjs-layers';
 import { type Block, coreOf, type Pass, paddingBefore, tunePass } from '../block';
 import { type Layer, nodeOf } from '../internals';
+import { isOurCall } from '../stock';
 import type { ModelUses } from './uses';
 
 export interface Wiring {
@@ -41,9 +43,23 @@ export function wiringOf(
   return {
     inputs: entry?.inputs ?? inputs,
     first: entry?.first ?? block.conv,
-    pass: (withActivation) =>
-      tunePass(block, withActivation, { stages: padding?.stages, before: entry?.pass(true), recompute }),
+    pass: (withActivation) => {
+      const before = entry?.pass(true);
+      const tuned = tunePass(block, withActivation, { stages: padding?.stages, before, recompute });
+      if (!recompute) return tuned;
+      // The mode belongs to the BN, and another model may have switched this one to train since.
+      const stock = stockPass(block, padding === null ? null : inputTensors[0].sourceLayer, before);
+      const { bn } = coreOf(block);
+      return (x, training) => (isOurCall(bn.call) ? tuned : stock)(x, training);
+    },
   };
+}
+
+/** What tfjs-layers computes at the place of a block, with its activation. */
+function stockPass(block: Block, padding: Layer | null, before: Pass = (x) => x): Pass {
+  const layers = [padding, block.conv, block.bn, block.activation].filter((layer) => layer !== null);
+  return (x, training) =>
+    tidy(() => layers.reduce((values, layer) => layer.apply(values, { training }) as Tensor, before(x, training)));
 }
 
 export const NOTHING_RECOMPUTABLE: Recomputable = () => null;

@@ -9,9 +9,11 @@
  * 1 that convolution is dx; with larger strides each phase is scattered into dx and freed before the next one.
  */
 import {
+  backend_util,
   Conv2D,
   type Conv2DBackpropInputAttrs,
   type KernelFunc,
+  Slice,
   type Tensor,
   type TensorInfo,
   util,
@@ -30,8 +32,9 @@ interface Inputs {
 /** @param native The backend's own kernel: slow, but it leaves padding out instead of multiplying it by w. */
 export function conv2dBackpropInput(native: KernelFunc): KernelFunc {
   return kernel<Inputs, Conv2DBackpropInputAttrs>((inputs, backend, attrs) => {
-    const { dy, filter } = inputs;
+    const { filter } = inputs;
     const { inputShape } = attrs;
+    const dy = seenPart(inputs.dy, filter, attrs);
     const g = geometryOf('Conv2DBackpropInput', false, inputShape, filter.shape, dy.shape, attrs as ConvAttrs);
     if (util.sizeFromShape(dy.shape) === 0 || util.sizeFromShape(inputShape) === 0) return zeros(inputShape);
     if (isPointwise(g)) {
@@ -67,6 +70,26 @@ export function conv2dBackpropInput(native: KernelFunc): KernelFunc {
     }
     return dx;
   });
+}
+
+/**
+ * The part of dy that belongs to an input of this shape. `conv2dTranspose` takes any output shape; what its input has beyond
+ * that is left out, as on the cpu backend.
+ */
+function seenPart(dy: TensorInfo, filter: TensorInfo, attrs: Conv2DBackpropInputAttrs): TensorInfo {
+  const { outShape } = backend_util.computeConv2DInfo(
+    attrs.inputShape,
+    filter.shape as [number, number, number, number],
+    attrs.strides,
+    1,
+    attrs.pad as ConvAttrs['pad'],
+    attrs.dimRoundingMode,
+  );
+  const larger = dy.shape.some((size, axis) => size > outShape[axis]);
+  const covers = dy.shape.every((size, axis) =>
+    axis === 1 || axis === 2 ? size >= outShape[axis] : size === outShape[axis],
+  );
+  return larger && covers ? runKernel(Slice, { x: dy }, { begin: [0, 0, 0, 0], size: outShape }) : dy;
 }
 
 function allFinite(values: TensorInfo, backend: WasmBackend): boolean {

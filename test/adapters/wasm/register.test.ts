@@ -3,7 +3,19 @@ import '@tensorflow/tfjs-backend-wasm';
 import { registerWasmTrainingKernels } from '../../../adapters/wasm/register';
 import { useBackend } from '../../helpers/backends';
 
-const ADDED = ['Conv2DBackpropFilter', 'DepthwiseConv2dNativeBackpropFilter', 'DepthwiseConv2dNativeBackpropInput'];
+const ADDED = [
+  'Conv2DBackpropFilter',
+  'DepthwiseConv2dNativeBackpropFilter',
+  'DepthwiseConv2dNativeBackpropInput',
+  'Einsum',
+  'UnsortedSegmentSum',
+  'TuneActivationGrad',
+  'TuneAdam',
+  'TuneFold',
+  'TuneFoldGrad',
+  'TuneFrozenBatchNormGrad',
+  'TuneMomentum',
+];
 const REPLACED = [
   'Identity',
   'Sum',
@@ -17,6 +29,11 @@ const REPLACED = [
   'MaxPoolGrad',
   'MaxPool3D',
   'MaxPool3DGrad',
+  'MaxPool',
+  'AvgPool',
+  'Cast',
+  'OneHot',
+  '_FusedMatMul',
 ];
 const kernels = () => new Map(tf.getKernelsForBackend('wasm').map((k) => [k.kernelName, k.kernelFunc]));
 
