@@ -5,6 +5,8 @@ import '@tensorflow/tfjs-backend-wasm';
 import {
   _FusedMatMul,
   AvgPool,
+  AvgPool3DGrad,
+  AvgPoolGrad,
   Cast,
   Conv2D,
   Conv2DBackpropFilter,
@@ -26,6 +28,7 @@ import {
   MaxPoolGrad,
   OneHot,
   registerKernel,
+  Slice,
   Sum,
   UnsortedSegmentSum,
   unregisterKernel,
@@ -33,6 +36,7 @@ import {
 import { TuneModeError } from '../../src/errors';
 import type { FusedKernel } from '../../src/own-op';
 import { activationGradient } from './kernels/activation-gradient';
+import { averagePool3dGradient, averagePoolGradient } from './kernels/average-pool-gradient';
 import { cast } from './kernels/cast';
 import { conv2dBackpropFilter } from './kernels/conv2d-backprop-filter';
 import { conv2dBackpropInput } from './kernels/conv2d-backprop-input';
@@ -50,6 +54,7 @@ import { identity } from './kernels/identity';
 import { maxPool3d, maxPool3dGrad, maxPoolGrad } from './kernels/max-pool';
 import { oneHot } from './kernels/one-hot';
 import { adam, momentum } from './kernels/optimizers';
+import { slice } from './kernels/slice';
 import { sum } from './kernels/sum';
 import { unsortedSegmentSum } from './kernels/unsorted-segment-sum';
 
@@ -88,6 +93,9 @@ const REPLACED: Record<string, (native: KernelFunc) => KernelFunc> = {
   [MaxPool]: (native) => repairedPooling('max', native),
   [AvgPool]: (native) => repairedPooling('mean', native),
   [Sum]: sum,
+  [Slice]: slice,
+  [AvgPoolGrad]: () => averagePoolGradient,
+  [AvgPool3DGrad]: () => averagePool3dGradient,
   [MaxPoolGrad]: () => maxPoolGrad,
   [MaxPool3D]: () => maxPool3d,
   [MaxPool3DGrad]: () => maxPool3dGrad,

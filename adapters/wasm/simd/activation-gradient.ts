@@ -34,6 +34,7 @@ export function activationGradient(
   const q0s = f32x4.splat(q0);
   const q1s = f32x4.splat(q1);
   const ones = f32x4.splat(1);
+  const leasts = f32x4.splat(-f32.MAX_VALUE);
   for (let done: usize = 0; done < rows; done += chunk) {
     const end = min(rows, done + chunk) * pixel;
     let k: usize = 0;
@@ -42,7 +43,9 @@ export function activationGradient(
       for (let at = done * pixel + k; at < end; at += pixel) {
         const v = v128.load(y + at);
         const inside = v128.andnot(f32x4.gt(v, lows), f32x4.ge(v, highs));
-        const outer = f32x4.mul(f32x4.add(p0s, f32x4.mul(p1s, v)), f32x4.add(q0s, f32x4.mul(q1s, v)));
+        // A leaky activation's −∞ times 0 is NaN.
+        const w = f32x4.max(v, leasts);
+        const outer = f32x4.mul(f32x4.add(p0s, f32x4.mul(p1s, w)), f32x4.add(q0s, f32x4.mul(q1s, w)));
         // All bits of a NaN's comparison are ones: a NaN once more.
         const slope = v128.or(v128.bitselect(ones, outer, inside), f32x4.ne(v, v));
         const d = f32x4.mul(v128.load(dy + at), slope);
@@ -55,7 +58,8 @@ export function activationGradient(
       let sum: f32 = 0;
       for (let at = done * pixel + k; at < end; at += pixel) {
         const v = load<f32>(y + at);
-        const slope: f32 = v > low && !(v >= high) ? 1 : v == v ? (p0 + p1 * v) * (q0 + q1 * v) : v;
+        const w = max<f32>(v, -f32.MAX_VALUE);
+        const slope: f32 = v > low && !(v >= high) ? 1 : v == v ? (p0 + p1 * w) * (q0 + q1 * w) : v;
         const d = load<f32>(dy + at) * slope;
         store<f32>(dz + at, d);
         sum += d;

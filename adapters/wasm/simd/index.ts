@@ -7,5 +7,5 @@ export { depthwiseBackpropInput } from './depthwise-input';
 export { countNotFinite } from './finite';
 export { foldBatchNorm, foldBatchNormGradient } from './fold';
 export { adam, momentum } from './optimizers';
-export { maxPool } from './pools';
+export { averagePoolGradient, maxPool } from './pools';
 export { multiply, packedFloats, packPanels } from './product';

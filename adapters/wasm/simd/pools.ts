@@ -95,6 +95,61 @@ export function maxPool(
   }
 }
 
+/** The gradient of mean pooling: dx (zeroed by the caller) += dy / kd·kh·kw, for each number that a window sees. */
+export function averagePoolGradient(
+  dy: usize,
+  dx: usize,
+  images: i32,
+  d: i32,
+  h: i32,
+  w: i32,
+  channels: i32,
+  outD: i32,
+  outH: i32,
+  outW: i32,
+  kd: i32,
+  kh: i32,
+  kw: i32,
+  sd: i32,
+  sh: i32,
+  sw: i32,
+  front: i32,
+  top: i32,
+  left: i32,
+): void {
+  const pixel = (<usize>channels) << 2;
+  const share: f32 = <f32>1 / <f32>(kd * kh * kw);
+  for (let image = 0; image < images; image++) {
+    for (let od = 0; od < outD; od++) {
+      const d0 = max(0, od * sd - front);
+      const d1 = min(d, od * sd - front + kd);
+      for (let oh = 0; oh < outH; oh++) {
+        const h0 = max(0, oh * sh - top);
+        const h1 = min(h, oh * sh - top + kh);
+        for (let ow = 0; ow < outW; ow++, dy += pixel) {
+          const w0 = max(0, ow * sw - left);
+          const w1 = min(w, ow * sw - left + kw);
+          for (let i = d0; i < d1; i++) {
+            for (let j = h0; j < h1; j++) {
+              let to = dx + <usize>(((image * d + i) * h + j) * w + w0) * pixel;
+              for (let l = w0; l < w1; l++, to += pixel) addScaled(dy, to, pixel, share);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+function addScaled(from: usize, to: usize, bytes: usize, factor: f32): void {
+  const factors = f32x4.splat(factor);
+  let k: usize = 0;
+  for (; k + 16 <= bytes; k += 16) {
+    v128.store(to + k, f32x4.add(v128.load(to + k), f32x4.mul(v128.load(from + k), factors)));
+  }
+  for (; k < bytes; k += 4) store<f32>(to + k, load<f32>(to + k) + load<f32>(from + k) * factor);
+}
+
 function scatter(dx: usize, place: i32, pixel: usize, from: usize): void {
   if (place == NOWHERE) return;
   const to = dx + <usize>place * pixel;

@@ -32,5 +32,4 @@ export const KNOWN: Known[] = [
     count: 2,
   },
   { reason: "Otsu's threshold of uint8 histograms: not for training", name: /^threshold /, message: /1536/, count: 2 },
-  { reason: 'slice beyond the end is not checked on wasm', name: /^slice2d /, message: /to throw/, count: 1 },
 ];

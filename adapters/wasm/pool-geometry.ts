@@ -1,0 +1,59 @@
+/** What the pooling kernels need to know of a pooling; 2D pooling is 3D pooling of depth 1. */
+import {
+  backend_util,
+  type MaxPool3DAttrs,
+  type MaxPool3DGradAttrs,
+  type MaxPoolGradAttrs,
+  type TensorInfo,
+  util,
+} from '@tensorflow/tfjs-core';
+import { TuneModeError } from '../../src/errors';
+
+export type PoolInfo = ReturnType<typeof backend_util.computePool3DInfo>;
+
+export function poolInfo3d(shape: number[], attrs: MaxPool3DAttrs | MaxPool3DGradAttrs): PoolInfo {
+  const { filterSize, strides, pad, dimRoundingMode } = attrs;
+  const shape5 = shape as [number, number, number, number, number];
+  return backend_util.computePool3DInfo(shape5, filterSize, strides, 1, pad, dimRoundingMode);
+}
+
+export function poolInfo2d(shape: number[], { filterSize, strides, pad, dimRoundingMode }: MaxPoolGradAttrs): PoolInfo {
+  const shape4 = shape as [number, number, number, number];
+  const info = backend_util.computePool2DInfo(shape4, filterSize, strides, 1, pad, dimRoundingMode);
+  return {
+    ...info,
+    dataFormat: 'channelsLast',
+    inDepth: 1,
+    outDepth: 1,
+    strideDepth: 1,
+    filterDepth: 1,
+    effectiveFilterDepth: 1,
+    dilationDepth: 1,
+    padInfo: { ...info.padInfo, front: 0, back: 0 },
+    inShape: shape as PoolInfo['inShape'],
+    outShape: info.outShape as unknown as PoolInfo['outShape'],
+    filterShape: [1, info.filterHeight, info.filterWidth, info.inChannels, 1],
+  } as PoolInfo;
+}
+
+/** @throws TuneModeError `unsupported` for a `dy` that is no output of this pooling. */
+export function checkOutput(kernelName: string, g: PoolInfo, dy: TensorInfo): void {
+  if (util.sizeFromShape(dy.shape) === util.sizeFromShape(g.outShape)) return;
+  throw new TuneModeError(
+    'unsupported',
+    `${kernelName} on wasm: found dy of shape [${dy.shape}], expected [${g.outShape}], the output for an input of shape [${g.inShape}].`,
+  );
+}
+
+export function isEmpty(g: PoolInfo): boolean {
+  return util.sizeFromShape(g.inShape) === 0 || util.sizeFromShape(g.outShape) === 0;
+}
+
+/** What the SIMD module's pooling functions are told last, in their order. */
+export function windowsOf(g: PoolInfo) {
+  const { front, top, left } = g.padInfo;
+  const input = [g.batchSize, g.inDepth, g.inHeight, g.inWidth, g.inChannels] as const;
+  const output = [g.outDepth, g.outHeight, g.outWidth] as const;
+  const window = [g.effectiveFilterDepth, g.effectiveFilterHeight, g.effectiveFilterWidth] as const;
+  return [...input, ...output, ...window, g.strideDepth, g.strideHeight, g.strideWidth, front, top, left] as const;
+}
