@@ -14,8 +14,8 @@
  * At the kinks (z exactly 0, exactly 6) the gradient is 0, or α for leakyrelu: what tfjs gives at 0. At exactly 6 tfjs's
  * two ways of writing relu6 disagree with each other; a point that a continuous pre-activation does not hit.
  *
- * Masks are products with `step`, as in tfjs's own gradients: a NaN in y or dy spreads as it does in Eval mode. On wasm
- * they are also several times faster than comparisons and `where`, which webgl lacks for rank 5 (4.22.0).
+ * Masks are products with `step`, as in tfjs's own gradients: a NaN in y or dy spreads at least as it does in Eval mode.
+ * On wasm they are also several times faster than comparisons and `where`, which webgl lacks for rank 5 (4.22.0).
  */
 import {
   add,

@@ -27,9 +27,11 @@ import {
   reshape,
   rsqrt,
   sub,
+  sum,
   type Tensor,
   type Tensor1D,
 } from '@tensorflow/tfjs-core';
+import { backwardPass } from './backward-pass';
 import { fusedKernel, ownOp } from './own-op';
 
 /** What a BatchNormalization knows: γ and β are absent with `scale: false` and `center: false`. All shapes are [channels]. */
@@ -92,14 +94,41 @@ function fusedFold(
     inputs,
     (save) => {
       const [w, b, scale] = fused({ ...inputs, mean, variance }, attrs);
-      save([kernel, mean, variance, scale, ...(bias === null ? [] : [bias])]);
+      save([kernel, mean, variance, scale, ...(bias === null ? [] : [bias]), ...(gamma === null ? [] : [gamma])]);
       return [w, b];
     },
-    ([dKernel, dBias], [kernel, mean, variance, scale, bias]) => {
+    ([dKernel, dBias], saved) => {
+      const [kernel, mean, variance, scale] = saved;
+      const savedBias = bias === null ? null : saved[4];
       const given = { dKernel, dBias, kernel, mean, variance, scale };
-      const [dw, db, dGamma] = gradient(bias === undefined ? given : { ...given, bias }, attrs);
+      const [dw, db, dGamma] = backwardPass().first
+        ? gradient(savedBias === null ? given : { ...given, bias: savedBias }, attrs)
+        : plainGradient(dKernel, dBias, kernel, savedBias, scaleShape, {
+            gamma: gamma === null ? null : saved[saved.length - 1],
+            beta: null,
+            mean,
+            variance,
+            epsilon,
+          });
       return { kernel: () => dw, bias: () => db, gamma: () => dGamma, beta: () => dBias.clone() };
     },
   );
   return { kernel: foldedKernel, bias: foldedBias };
+}
+
+/** [∂L/∂w, ∂L/∂b, ∂L/∂γ] in ops that have gradients themselves. */
+function plainGradient(
+  dKernel: Tensor,
+  dBias: Tensor,
+  kernel: Tensor,
+  bias: Tensor | null,
+  scaleShape: number[],
+  bn: BatchNormWeights,
+): Tensor[] {
+  const s = channelScale(bn);
+  const others = scaleShape.flatMap((size, axis) => (size === 1 ? [axis] : []));
+  const ofKernel = reshape(sum(mul(dKernel, kernel), others), s.shape);
+  const ofBias = mul(dBias, bias === null ? mul(bn.mean, -1) : sub(bias, bn.mean));
+  const dScale = add(ofKernel, ofBias);
+  return [mul(dKernel, reshape(s, scaleShape)), mul(dBias, s), mul(dScale, channelScale({ ...bn, gamma: null }))];
 }

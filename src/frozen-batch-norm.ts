@@ -66,7 +66,7 @@ function normaliseLast(x: Tensor, weights: BatchNormWeights): Tensor {
       const [x, gamma, mean, variance] = saved;
       const pass = backwardPass();
       const frozen = { gamma, beta: null, mean, variance, epsilon };
-      const [dx, dBeta, products] = gradients(dy, x, channelScale(frozen), mean, pass.mayFree(dy));
+      const [dx, dBeta, products] = gradients(dy, x, channelScale(frozen), mean, pass);
       pass.freeGradient(dy);
       pass.free(x);
       return {
@@ -78,10 +78,16 @@ function normaliseLast(x: Tensor, weights: BatchNormWeights): Tensor {
   );
 }
 
-/** [dy · s, Σ dy, Σ dy · (x − μ)], sums over all but the last axis. `reuse`: whether dy's memory may be taken for dx. */
-function gradients(dy: Tensor, x: Tensor, scale: Tensor, mean: Tensor, reuse: boolean): Tensor[] {
-  const fused = fusedKernel('TuneFrozenBatchNormGrad');
-  if (fused !== null) return fused({ dy, x, scale, mean }, { reuse });
+/** [dy · s, Σ dy, Σ dy · (x − μ)], sums over all but the last axis. dx takes dy's memory where that may go. */
+function gradients(
+  dy: Tensor,
+  x: Tensor,
+  scale: Tensor,
+  mean: Tensor,
+  pass: ReturnType<typeof backwardPass>,
+): Tensor[] {
+  const fused = pass.first ? fusedKernel('TuneFrozenBatchNormGrad') : null;
+  if (fused !== null) return fused({ dy, x, scale, mean }, { reuse: pass.mayFree(dy) });
   const axes = dy.shape.map((_, axis) => axis).slice(0, -1);
   return [mul(dy, scale), sum(dy, axes), tidy(() => sum(mul(dy, sub(x, mean)), axes))];
 }

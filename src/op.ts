@@ -17,6 +17,7 @@
 import { engine, type NamedTensorMap, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import type { BlockActivation } from './activations';
 import { backwardPass, recording } from './backward-pass';
+import { TuneModeError } from './errors';
 import type { Geometry } from './geometry';
 import { type Kept, kept, recomputed } from './kept';
 import { fusedKernel, ownOp } from './own-op';
@@ -106,11 +107,25 @@ export function convOp(
     if (borrowed === null) current.saved.set(x, keptX);
     if (rebuilds) {
       const savedB = b === null ? null : saved[places.b];
-      keptY = recomputed(() => tidy(() => geometry.forward(keptX.get(), saved[places.w], savedB, activation)));
+      const savedW = saved[places.w];
+      keptY = recomputed(() => {
+        const again = keptX.get();
+        const given: NamedTensorMap = savedB === null ? { x: again, w: savedW } : { x: again, w: savedW, b: savedB };
+        return ownOp<Tensor>(given, () => geometry.forward(again, savedW, savedB, activation), refuseSecondOrder);
+      });
     } else if (keepsY) keptY = kept(saved[saved.length - 1]);
     if (keptY !== null) current.saved.set(y, keptY);
   }
   return y;
+}
+
+/** A map that an inner gradient has computed anew could be followed by an outer one only by doing all of it once more. */
+function refuseSecondOrder(): never {
+  throw new TuneModeError(
+    'unsupported',
+    'Found a gradient of a gradient through blocks whose outputs are recomputed, expected a first-order one. ' +
+      'Switch the model with enableTuneMode(model, { recompute: false }).',
+  );
 }
 
 /** Σ dz over all axes but the channels. */

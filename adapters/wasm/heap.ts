@@ -105,6 +105,10 @@ export function withTotals<T>(backend: WasmBackend, count: number, use: (totals:
  * a tensor's and writes over whatever lies there, and sizes beyond 4 GiB wrap around.
  */
 export function guardAllocations({ wasm }: WasmBackend): void {
+  if (guarded.has(wasm)) return;
+  guarded.add(wasm);
+  // Emscripten puts the function itself in place of a stub at the first call, and would put it in place of this guard.
+  wasm._free(wasm._malloc(16));
   const malloc = wasm._malloc;
   wasm._malloc = (bytes) => {
     const address = bytes < LARGEST_HEAP ? malloc(bytes) : 0;
@@ -119,6 +123,8 @@ export function guardAllocations({ wasm }: WasmBackend): void {
     return address;
   };
 }
+
+const guarded = new WeakSet<object>();
 
 /** What 32-bit addresses reach. */
 const LARGEST_HEAP = 2 ** 32;
@@ -168,12 +174,38 @@ export function kernel<Inputs, Attrs>(
     );
 }
 
+/** What a kernel with several outputs makes; all of it goes again if the kernel throws. */
+export interface Outputs {
+  /** A tensor of which every number is yet to be written. */
+  make(shape: number[]): TensorInfo;
+  /** The memory of an input, if nobody else refers to it, as an output; else a tensor made for it. */
+  inPlaceOf(info: TensorInfo): TensorInfo;
+}
+
 /** The same for a kernel with several outputs, none of which goes through the engine before it is returned. */
 export function kernels<Inputs, Attrs>(
-  compute: (inputs: Inputs, backend: WasmBackend, attrs: Attrs) => TensorInfo[],
+  compute: (inputs: Inputs, backend: WasmBackend, attrs: Attrs, outputs: Outputs) => TensorInfo[],
 ): KernelFunc {
-  return ({ inputs, backend, attrs }) =>
-    compute(inputs as unknown as Inputs, backend as WasmBackend, attrs as unknown as Attrs);
+  return ({ inputs, backend: given, attrs }) => {
+    const backend = given as WasmBackend;
+    const made: TensorInfo[] = [];
+    const remember = (info: TensorInfo) => {
+      made.push(info);
+      return info;
+    };
+    const make = (shape: number[]) => remember(backend.makeOutput(shape, 'float32'));
+    const inPlaceOf = (info: TensorInfo) => {
+      if (backend.refCount(info.dataId) !== 1) return make(info.shape);
+      backend.incRef(info.dataId);
+      return remember(viewAs(info, info.shape));
+    };
+    try {
+      return compute(inputs as unknown as Inputs, backend, attrs as unknown as Attrs, { make, inPlaceOf });
+    } catch (error) {
+      for (const { dataId } of made) backend.disposeData(dataId);
+      throw error;
+    }
+  };
 }
 
 /** Runs a step of a kernel and frees every tensor that it made. */

@@ -17,6 +17,7 @@ import {
   DepthwiseConv2dNativeBackpropFilter,
   DepthwiseConv2dNativeBackpropInput,
   Einsum,
+  engine,
   FusedConv2D,
   FusedDepthwiseConv2D,
   getKernel,
@@ -35,6 +36,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
 import type { FusedKernel } from '../../src/own-op';
+import { guardAllocations, type WasmBackend } from './heap';
 import { activationGradient } from './kernels/activation-gradient';
 import { averagePool3dGradient, averagePoolGradient } from './kernels/average-pool-gradient';
 import { cast } from './kernels/cast';
@@ -125,8 +127,17 @@ export function registerWasmTrainingKernels(): void {
     if (ours.has(native.kernelFunc)) continue;
     const kernelFunc = replace(native.kernelFunc);
     ours.add(kernelFunc);
-    // The setup function of the native kernel stays: it binds the wasm export when the backend starts.
     unregisterKernel(kernelName, backendName);
-    registerKernel({ ...native, kernelFunc });
+    registerKernel({
+      ...native,
+      kernelFunc,
+      // Run when the backend starts: the native kernel's binds the wasm export.
+      setupFunc: (backend) => {
+        native.setupFunc?.(backend);
+        guardAllocations(backend as unknown as WasmBackend);
+      },
+    });
   }
+  const running = engine().registry[backendName] as unknown as WasmBackend | undefined;
+  if (running !== undefined) guardAllocations(running);
 }

@@ -3,12 +3,26 @@
  * its functions take addresses of tensors there, and nothing is copied in or out.
  */
 import { TuneModeError } from '../../src/errors';
-import { guardAllocations, type WasmBackend } from './heap';
+import type { WasmBackend } from './heap';
 import { SIMD_BINARY, type SimdKernels } from './simd.generated';
 
 export type { SimdKernels } from './simd.generated';
 
 const instances = new WeakMap<object, SimdKernels>();
+
+type Wrap = (kernels: SimdKernels) => SimdKernels;
+const wraps = new WeakMap<object, Wrap>();
+
+/** Has `simd` hand out what `wrap` makes of the kernels. To be called before the backend of this module computes. */
+export function useParallelKernels(wasm: object, wrap: Wrap): void {
+  wraps.set(wasm, wrap);
+}
+
+/** @param shared Whether it is to run on memory that is shared among threads. */
+export function compileSimd(shared: boolean): WebAssembly.Module {
+  const binary = shared ? SIMD_BINARY.shared : SIMD_BINARY.own;
+  return new WebAssembly.Module(Uint8Array.from(atob(binary), (c) => c.charCodeAt(0)));
+}
 
 /**
  * @throws TuneModeError `backend-unavailable` where the browser has no SIMD, or the backend does not show its memory.
@@ -18,10 +32,9 @@ export function simd(backend: WasmBackend): SimdKernels {
   if (known !== undefined) return known;
   const memory = memoryOf(backend);
   const shared = typeof SharedArrayBuffer !== 'undefined' && memory.buffer instanceof SharedArrayBuffer;
-  const binary = Uint8Array.from(atob(shared ? SIMD_BINARY.shared : SIMD_BINARY.own), (c) => c.charCodeAt(0));
   let kernels: SimdKernels;
   try {
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(binary), { env: { memory } });
+    const { exports } = new WebAssembly.Instance(compileSimd(shared), { env: { memory } });
     kernels = exports as unknown as SimdKernels;
   } catch (error) {
     throw new TuneModeError(
@@ -31,9 +44,9 @@ export function simd(backend: WasmBackend): SimdKernels {
       { cause: error },
     );
   }
-  guardAllocations(backend);
-  instances.set(backend.wasm, kernels);
-  return kernels;
+  const handedOut = wraps.get(backend.wasm)?.(kernels) ?? kernels;
+  instances.set(backend.wasm, handedOut);
+  return handedOut;
 }
 
 /** Emscripten hands out the memory among the exports, or, where threads share it, beside them (tfjs 4.22.0). */

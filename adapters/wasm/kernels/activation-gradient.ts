@@ -4,7 +4,7 @@
  */
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { BlockActivation } from '../../../src/activations';
-import { addressOf, kernels, viewAs, withTotals } from '../heap';
+import { addressOf, kernels, withTotals } from '../heap';
 import { simd } from '../simd';
 
 interface Inputs {
@@ -33,13 +33,12 @@ const SLOPES: Record<BlockActivation['name'], (alpha: number) => Slope> = {
   tanh: () => [NEVER, NO_LIMIT, 1, 1, 1, -1],
 };
 
-export const activationGradient = kernels<Inputs, Attrs>(({ dy, y }, backend, { activation, alpha, reuse }) => {
+export const activationGradient = kernels<Inputs, Attrs>(({ dy, y }, backend, attrs, outputs) => {
+  const { activation, alpha, reuse } = attrs;
   const channels = dy.shape[dy.shape.length - 1];
   const size = util.sizeFromShape(dy.shape);
-  const inPlace = reuse && backend.refCount(dy.dataId) === 1;
-  if (inPlace) backend.incRef(dy.dataId);
-  const dz = inPlace ? viewAs(dy, dy.shape) : backend.makeOutput(dy.shape, 'float32');
-  const db = backend.makeOutput([channels], 'float32');
+  const dz = reuse ? outputs.inPlaceOf(dy) : outputs.make(dy.shape);
+  const db = outputs.make([channels]);
   const { activationGradient: run, roundTotals } = simd(backend);
   withTotals(backend, channels, (totals) => {
     const [from, by, to] = [dy, y, dz].map((tensor) => addressOf(backend, tensor));

@@ -17,9 +17,9 @@ interface FoldInputs {
   variance: TensorInfo;
 }
 
-export const fold = kernels<FoldInputs, Attrs>((inputs, backend, { epsilon, scaleShape }) => {
+export const fold = kernels<FoldInputs, Attrs>((inputs, backend, { epsilon, scaleShape }, outputs) => {
   const { kernel, mean } = inputs;
-  const results = [kernel.shape, mean.shape, mean.shape].map((shape) => backend.makeOutput(shape, 'float32'));
+  const results = [kernel.shape, mean.shape, mean.shape].map(outputs.make);
   const [foldedKernel, foldedBias, scale] = results.map((result) => addressOf(backend, result));
   const at = addresses(backend);
   simd(backend).foldBatchNorm(
@@ -48,9 +48,9 @@ interface GradInputs {
   scale: TensorInfo;
 }
 
-export const foldGradient = kernels<GradInputs, Attrs>((inputs, backend, { epsilon, scaleShape }) => {
+export const foldGradient = kernels<GradInputs, Attrs>((inputs, backend, { epsilon, scaleShape }, outputs) => {
   const { kernel, mean } = inputs;
-  const results = [kernel.shape, mean.shape, mean.shape].map((shape) => backend.makeOutput(shape, 'float32'));
+  const results = [kernel.shape, mean.shape, mean.shape].map(outputs.make);
   const at = addresses(backend);
   withTotals(backend, mean.shape[0], (totals) => {
     const [dw, db, dGamma] = results.map((result) => addressOf(backend, result));

@@ -152,7 +152,7 @@ interface Clamp {
 /** What the fused activation clamps to, if it is a clamp. */
 function clampOf(inputs: Inputs, activation: string | undefined, info: ConvInfo): Clamp | undefined {
   if (inputs.preluActivationWeights != null) return undefined;
-  // A bias of one number for all channels, which the fused kernel takes too, is left to it.
+  // A bias of another shape is left to the backend, which refuses it.
   if (inputs.bias != null && util.sizeFromShape(inputs.bias.shape) !== info.outChannels) return undefined;
   switch (activation ?? 'linear') {
     case 'linear':

@@ -3,7 +3,7 @@
  * With `reuse`, and if nobody else refers to dy's memory, dx takes its place.
  */
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
-import { addressOf, kernels, viewAs, withTotals } from '../heap';
+import { addressOf, kernels, withTotals } from '../heap';
 import { simd } from '../simd';
 
 interface Inputs {
@@ -13,15 +13,13 @@ interface Inputs {
   mean: TensorInfo;
 }
 
-export const frozenBatchNormGradient = kernels<Inputs, { reuse: boolean }>((inputs, backend, { reuse }) => {
+export const frozenBatchNormGradient = kernels<Inputs, { reuse: boolean }>((inputs, backend, { reuse }, outputs) => {
   const { dy, x, scale, mean } = inputs;
   const channels = dy.shape[dy.shape.length - 1];
   const size = util.sizeFromShape(dy.shape);
-  const inPlace = reuse && backend.refCount(dy.dataId) === 1;
-  if (inPlace) backend.incRef(dy.dataId);
-  const dx = inPlace ? viewAs(dy, dy.shape) : backend.makeOutput(dy.shape, 'float32');
-  const sums = backend.makeOutput([channels], 'float32');
-  const products = backend.makeOutput([channels], 'float32');
+  const dx = reuse ? outputs.inPlaceOf(dy) : outputs.make(dy.shape);
+  const sums = outputs.make([channels]);
+  const products = outputs.make([channels]);
   const { roundTotals, scaledGradient } = simd(backend);
   withTotals(backend, 2 * channels, (totals) => {
     const second = totals + 8 * channels;

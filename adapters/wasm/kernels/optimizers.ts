@@ -1,6 +1,6 @@
 /** TuneAdam and TuneMomentum (see src/own-op.ts): a step of an optimizer on one variable in one pass. */
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
-import { addressOf, kernels, type WasmBackend } from '../heap';
+import { addressOf, kernels } from '../heap';
 import { simd } from '../simd';
 
 interface AdamInputs {
@@ -13,9 +13,9 @@ interface AdamInputs {
 }
 
 export const adam = kernels<AdamInputs, { beta1: number; beta2: number; epsilon: number; learningRate: number }>(
-  (inputs, backend, { beta1, beta2, epsilon, learningRate }) => {
+  (inputs, backend, { beta1, beta2, epsilon, learningRate }, outputs) => {
     const { value, m, v, gradient, correction1, correction2 } = inputs;
-    const results = likeEach(backend, [value, m, v]);
+    const results = [value, m, v].map(({ shape }) => outputs.make(shape));
     const [to, toM, toV] = results.map((result) => addressOf(backend, result));
     const at = (tensor: TensorInfo) => addressOf(backend, tensor);
     simd(backend).adam(
@@ -47,8 +47,8 @@ interface MomentumInputs {
 }
 
 export const momentum = kernels<MomentumInputs, { momentum: number; learningRate: number; nesterov: boolean }>(
-  ({ value, accumulation, gradient }, backend, { momentum, learningRate, nesterov }) => {
-    const results = likeEach(backend, [value, accumulation]);
+  ({ value, accumulation, gradient }, backend, { momentum, learningRate, nesterov }, outputs) => {
+    const results = [value, accumulation].map(({ shape }) => outputs.make(shape));
     const [to, toAccumulation] = results.map((result) => addressOf(backend, result));
     simd(backend).momentum(
       addressOf(backend, value),
@@ -64,7 +64,3 @@ export const momentum = kernels<MomentumInputs, { momentum: number; learningRate
     return results;
   },
 );
-
-function likeEach(backend: WasmBackend, tensors: TensorInfo[]): TensorInfo[] {
-  return tensors.map(({ shape }) => backend.makeOutput(shape, 'float32'));
-}

@@ -18,14 +18,15 @@ export function sum(native: KernelFunc): KernelFunc {
     const backend = args.backend as WasmBackend;
     const shape = x.shape.slice(axes.length);
     const channels = util.sizeFromShape(shape);
-    const out = backend.makeOutput(shape, 'float32');
     const kernels = simd(backend);
-    withTotals(backend, channels, (totals) => {
+    return withTotals(backend, channels, (totals) => {
       if (channels > 0) {
         kernels.columnSums(addressOf(backend, x), totals, util.sizeFromShape(x.shape) / channels, channels);
       }
+      // Last: nothing can throw after it.
+      const out = backend.makeOutput(shape, 'float32');
       kernels.roundTotals(totals, addressOf(backend, out), channels);
+      return out;
     });
-    return out;
   };
 }
