@@ -16,6 +16,7 @@
  */
 import {
   backend_util,
+  engine,
   FusedConv2D,
   FusedDepthwiseConv2D,
   type KernelFunc,
@@ -104,7 +105,10 @@ export function repairedConvolution(kernelName: string, depthwise: boolean, nati
   });
 }
 
-/** With fewer pixels packing the filter shows: XNNPACK keeps packed filters for as long as they live. */
+/**
+ * With fewer pixels packing the filter shows: XNNPACK keeps packed filters for as long as they live. In a training step
+ * every filter is new.
+ */
 const MANY_PIXELS = 256;
 
 /** Whether the convolution is one matrix product of x as it lies, large enough to be worth it. */
@@ -112,7 +116,8 @@ function isProduct(info: ConvInfo): boolean {
   const { padInfo: pad } = info;
   const plain = [info.filterHeight, info.filterWidth, info.strideHeight, info.strideWidth].every((size) => size === 1);
   const unpadded = pad.top + pad.left === 0 && info.outHeight === info.inHeight && info.outWidth === info.inWidth;
-  return plain && unpadded && info.batchSize * info.inHeight * info.inWidth >= MANY_PIXELS;
+  const trains = engine().state.gradientDepth > 0;
+  return plain && unpadded && (trains || info.batchSize * info.inHeight * info.inWidth >= MANY_PIXELS);
 }
 
 function isPlainDepthwise(info: ConvInfo): boolean {
