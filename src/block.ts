@@ -4,7 +4,7 @@
  * A pass reads the weights anew, folds them under autodiff and runs the conv's op on the folded ones; nothing of it is
  * kept between passes.
  */
-import { cast, getBackend, getKernel, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { cast, engine, getBackend, getKernel, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import type { SymbolicTensor } from '@tensorflow/tfjs-layers';
 import { type BlockActivation, blockActivation } from './activations';
 import { TuneModeError } from './errors';
@@ -99,7 +99,8 @@ export function tunePass(block: Block, withActivation: boolean, extras: PassExtr
   }
   return (given, training) =>
     tidy(() => {
-      if (training && isTrained(conv, bn)) requireGradientKernels(conv, stages, last);
+      const recorded = engine().state.gradientDepth > 0;
+      if (training && recorded && isTrained(conv, bn)) requireGradientKernels(conv, stages, last);
       const values = before === undefined ? given : before(given, training);
       // Kernels called by name take the bits as they are. Dense casts; the convolutions refuse, in their own words.
       if (values.dtype !== 'float32' && kind.className !== 'Dense') conv.call(values, {});

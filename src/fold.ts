@@ -90,30 +90,30 @@ function fusedFold(
     ...(gamma === null ? {} : { gamma }),
     ...(beta === null ? {} : { beta }),
   };
-  const [foldedKernel, foldedBias] = ownOp<Tensor[]>(
+  type Saved = {
+    kernel: Tensor;
+    mean: Tensor;
+    variance: Tensor;
+    scale: Tensor;
+    bias: Tensor | null;
+    gamma: Tensor | null;
+  };
+  const { output } = ownOp<Tensor[], Saved>(
     inputs,
-    (save) => {
+    () => {
       const [w, b, scale] = fused({ ...inputs, mean, variance }, attrs);
-      save([kernel, mean, variance, scale, ...(bias === null ? [] : [bias]), ...(gamma === null ? [] : [gamma])]);
-      return [w, b];
+      return { output: [w, b], keep: { kernel, mean, variance, scale, bias, gamma } };
     },
     ([dKernel, dBias], saved) => {
-      const [kernel, mean, variance, scale] = saved;
-      const savedBias = bias === null ? null : saved[4];
+      const { kernel, bias, gamma, mean, variance, scale } = saved;
       const given = { dKernel, dBias, kernel, mean, variance, scale };
       const [dw, db, dGamma] = backwardPass().first
-        ? gradient(savedBias === null ? given : { ...given, bias: savedBias }, attrs)
-        : plainGradient(dKernel, dBias, kernel, savedBias, scaleShape, {
-            gamma: gamma === null ? null : saved[saved.length - 1],
-            beta: null,
-            mean,
-            variance,
-            epsilon,
-          });
+        ? gradient(bias === null ? given : { ...given, bias }, attrs)
+        : plainGradient(dKernel, dBias, kernel, bias, scaleShape, { gamma, beta: null, mean, variance, epsilon });
       return { kernel: () => dw, bias: () => db, gamma: () => dGamma, beta: () => dBias.clone() };
     },
   );
-  return { kernel: foldedKernel, bias: foldedBias };
+  return { kernel: output[0], bias: output[1] };
 }
 
 /** [∂L/∂w, ∂L/∂b, ∂L/∂γ] in ops that have gradients themselves. */

@@ -56,14 +56,11 @@ function normaliseLast(x: Tensor, weights: BatchNormWeights): Tensor {
   };
   // A gradient of a gradient takes tfjs's own ops, all of which have one.
   if (engine().state.gradientDepth !== 1) return normalise();
-  return ownOp<Tensor>(
+  type Saved = { x: Tensor; gamma: Tensor; mean: Tensor; variance: Tensor };
+  const { output } = ownOp<Tensor, Saved>(
     { gamma, beta, x },
-    (save) => {
-      save([x, gamma, mean, variance]);
-      return normalise();
-    },
-    (dy, saved) => {
-      const [x, gamma, mean, variance] = saved;
+    () => ({ output: normalise(), keep: { x, gamma, mean, variance } }),
+    (dy, { x, gamma, mean, variance }) => {
       const pass = backwardPass();
       const frozen = { gamma, beta: null, mean, variance, epsilon };
       const [dx, dBeta, products] = gradients(dy, x, channelScale(frozen), mean, pass);
@@ -76,6 +73,7 @@ function normaliseLast(x: Tensor, weights: BatchNormWeights): Tensor {
       };
     },
   );
+  return output;
 }
 
 /** [dy · s, Σ dy, Σ dy · (x − μ)], sums over all but the last axis. dx takes dy's memory where that may go. */

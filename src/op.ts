@@ -20,7 +20,7 @@ import { backwardPass, recording } from './backward-pass';
 import { TuneModeError } from './errors';
 import type { Geometry } from './geometry';
 import { type Kept, kept, recomputed } from './kept';
-import { fusedKernel, ownOp } from './own-op';
+import { fusedKernel, ownOp, type Saves } from './own-op';
 
 /**
  * Runs the block's op.
@@ -46,43 +46,36 @@ export function convOp(
   const borrowed = known === undefined || known.lost() ? null : known;
   const rebuilds = recompute && current !== null && engine().state.gradientDepth === 1;
   const keepsY = activation !== null && !rebuilds;
-  // Where x, w, b and y are in what is saved.
-  const places = { w: 0, x: 1, b: borrowed === null ? 2 : 1 };
-  const y = ownOp<Tensor>(
+  let keptY: Kept | null = null;
+  const { output: y, saved } = ownOp<Tensor, Saves & { w: Tensor }>(
     inputs,
-    (save) => {
-      const value = geometry.forward(x, w, b, activation);
-      const ofX = borrowed === null ? [x] : [];
-      save([w, ...ofX, ...(rebuilds && b !== null ? [b] : []), ...(keepsY ? [value] : [])]);
-      return value;
+    () => {
+      const output = geometry.forward(x, w, b, activation);
+      const keep = { w, x: borrowed === null ? x : null, b: rebuilds ? b : null, y: keepsY ? output : null };
+      return { output, keep };
     },
     (dy, saved) => {
-      const savedW = saved[places.w];
-      const keptX = borrowed ?? kept(saved[places.x]);
       const pass = backwardPass();
       current?.release();
       // Before the gradients are asked for, each in a tidy of its own, which a map computed here must outlive.
-      const savedX = keptX.get();
+      const savedX = (borrowed ?? kept(saved.x as Tensor)).get();
       let dz = dy;
       let db: Tensor | null = null;
-      const ofY = keptY ?? (keepsY ? kept(saved[saved.length - 1]) : null);
+      const ofY = keptY ?? (saved.y === null ? null : kept(saved.y));
       if (activation !== null && ofY !== null) {
-        const savedY = ofY.get();
         const fused = pass.first && channelAxis === dy.rank - 1 ? fusedKernel('TuneActivationGrad') : null;
-        if (fused === null) dz = tidy(() => activation.gradient(dy, savedY));
+        if (fused === null) dz = tidy(() => activation.gradient(dy, ofY.get()));
         else {
-          const { name, alpha } = activation;
-          [dz, db] = fused({ dy, y: savedY }, { activation: name, alpha, reuse: pass.mayFree(dy) });
+          const attrs = { activation: activation.name, alpha: activation.alpha, reuse: pass.mayFree(dy) };
+          [dz, db] = fused({ dy, y: ofY.get() }, attrs);
         }
         pass.freeGradient(dy);
       }
       pass.free(ofY?.alive());
-      const freeX = () => {
-        if (borrowed === null) pass.free(savedX);
-      };
+      const freeX = () => pass.free(borrowed === null ? savedX : null);
       const release = () => {
         freeX();
-        pass.free(savedW, rebuilds && b !== null ? saved[places.b] : null);
+        pass.free(saved.w, saved.b);
         if (dz === dy) pass.freeGradient(dz);
         else pass.free(dz);
       };
@@ -92,31 +85,33 @@ export function convOp(
         b: () => db ?? biasGradient(dz, channelAxis),
         x: () => {
           freeX();
-          const dx = tidy(() => geometry.gradInput(dz, savedW, xShape));
+          const dx = tidy(() => geometry.gradInput(dz, saved.w, xShape));
           release();
           return dx;
         },
       };
     },
   );
-  let keptY: Kept | null = null;
-  const node = current?.tape.at(-1);
-  if (current !== null && node?.outputs[0] === y) {
-    const { saved } = node;
-    const keptX = borrowed ?? kept(saved[places.x]);
-    if (borrowed === null) current.saved.set(x, keptX);
-    if (rebuilds) {
-      const savedB = b === null ? null : saved[places.b];
-      const savedW = saved[places.w];
-      keptY = recomputed(() => {
-        const again = keptX.get();
-        const given: NamedTensorMap = savedB === null ? { x: again, w: savedW } : { x: again, w: savedW, b: savedB };
-        return ownOp<Tensor>(given, () => geometry.forward(again, savedW, savedB, activation), refuseSecondOrder);
-      });
-    } else if (keepsY) keptY = kept(saved[saved.length - 1]);
-    if (keptY !== null) current.saved.set(y, keptY);
-  }
+  if (current === null || saved === null) return y;
+  const keptX = borrowed ?? kept(saved.x as Tensor);
+  current.saved.set(x, keptX);
+  if (rebuilds) keptY = recomputed(() => rebuild(geometry, keptX.get(), saved.w, saved.b, activation));
+  else if (saved.y !== null) keptY = kept(saved.y);
+  if (keptY !== null) current.saved.set(y, keptY);
   return y;
+}
+
+/** y once more. x is given, not asked for in here: it may be recomputed itself, and is needed again. */
+function rebuild(
+  geometry: Geometry,
+  x: Tensor,
+  w: Tensor,
+  b: Tensor | null,
+  activation: BlockActivation | null,
+): Tensor {
+  const inputs: NamedTensorMap = b === null ? { x, w } : { x, w, b };
+  const forward = () => ({ output: geometry.forward(x, w, b, activation), keep: {} });
+  return ownOp<Tensor, Saves>(inputs, forward, refuseSecondOrder).output;
 }
 
 /** A map that an inner gradient has computed anew could be followed by an outer one only by doing all of it once more. */

@@ -20,31 +20,51 @@ interface FunctionalKernel {
   }): Tensor | Tensor[];
 }
 
+/** What an op keeps for its gradient, by names of its own; null: not kept. */
+export type Saves = Record<string, Tensor | null>;
+
 /**
  * Runs an op with a gradient of its own.
  * @param inputs Gradients are asked for in their order.
- * @param forward Gives the outputs, and what is to be kept for the gradient.
- * @param backward The gradients of the inputs, each computed when asked for.
+ * @param forward Gives the op's output, and what is to be kept for the gradient.
+ * @param backward The gradients of the inputs, each computed when asked for, from what was kept.
+ * @returns The output, and what is kept of it: null where no gradient is recorded.
  */
-export function ownOp<Output extends Tensor | Tensor[]>(
+export function ownOp<Output extends Tensor | Tensor[], Saved extends Saves>(
   inputs: NamedTensorMap,
-  forward: (save: (tensors: Tensor[]) => void) => Output,
-  backward: (dy: Output, saved: Tensor[]) => { [input: string]: () => Tensor },
-): Output {
-  const out = (engine() as unknown as FunctionalKernel).runKernelFunc({
+  forward: () => { output: Output; keep: Saved },
+  backward: (dy: Output, saved: Saved) => { [input: string]: () => Tensor },
+): { output: Output; saved: Saved | null } {
+  let names: string[] = [];
+  let nothing = {} as Saved;
+  const named = (tensors: Tensor[]): Saved => ({
+    ...nothing,
+    ...Object.fromEntries(names.map((name, i) => [name, tensors[i]])),
+  });
+  const output = (engine() as unknown as FunctionalKernel).runKernelFunc({
     inputs,
-    forwardFunc: (_backend, save) => forward(save),
-    backwardsFunc: (dy, saved) => backward(dy as unknown as Output, saved),
+    forwardFunc: (_backend, save) => {
+      const { output, keep } = forward();
+      names = Object.keys(keep).filter((name) => keep[name] !== null);
+      nothing = Object.fromEntries(Object.keys(keep).map((name) => [name, null])) as Saved;
+      save(names.map((name) => keep[name] as Tensor));
+      return output;
+    },
+    backwardsFunc: (dy, saved) => backward(dy as unknown as Output, named(saved)),
   }) as Output;
   const current = recording();
-  const first = Array.isArray(out) ? out[0] : (out as Tensor);
-  if (current?.tape.at(-1)?.outputs[0] === first) current.own.add(first);
-  return out;
+  const node = current?.tape.at(-1);
+  const first = Array.isArray(output) ? output[0] : (output as Tensor);
+  if (current === null || node?.outputs[0] !== first) return { output, saved: null };
+  current.own.add(first);
+  return { output, saved: named(node.saved) };
 }
 
 /**
  * Kernels that do in one pass what tfjs's ops do in several. A backend adapter may register them under these names; where
  * the active backend has none, the same is computed by tfjs's ops.
+ *
+ * All tensors are float32; sums, s and statistics have shape [channels].
  *
  * - `TuneActivationGrad` {dy, y}, {activation, alpha, reuse} → [dz like dy, Σ dz over all but the last axis]. With `reuse`
  *   dz may take dy's memory.

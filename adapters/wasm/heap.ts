@@ -18,6 +18,8 @@ import { TuneModeError } from '../../src/errors';
 
 interface HeapTensor {
   id: number;
+  /** With which the memory was allocated; a reshaped tensor has another one. */
+  shape: number[];
   memoryOffset: number;
 }
 
@@ -77,12 +79,15 @@ export function withAlias<T>(
  */
 export function addressOf(backend: WasmBackend, info: TensorInfo): number {
   if (info.dtype !== 'float32') {
-    throw new TuneModeError('unsupported', `Gradients on wasm: found a tensor of ${info.dtype}, expected float32.`);
+    throw new TuneModeError(
+      'unsupported',
+      `A kernel on wasm: found a tensor of ${info.dtype}, expected float32. Use tf.cast(x, 'float32').`,
+    );
   }
   return backend.dataIdMap.get(info.dataId).memoryOffset;
 }
 
-/** Runs `use` with the address of some bytes, 16-byte aligned, not cleared, and frees them. */
+/** Runs `use` with the address of some bytes, not cleared, and frees them. */
 export function withScratch<T>(backend: WasmBackend, bytes: number, use: (address: number) => T): T {
   const address = backend.wasm._malloc(Math.max(16, bytes)) >>> 0;
   try {

@@ -36,9 +36,18 @@ export function poolInfo2d(shape: number[], { filterSize, strides, pad, dimRound
   } as PoolInfo;
 }
 
-/** @throws TuneModeError `unsupported` for a `dy` that is no output of this pooling. */
-export function checkOutput(kernelName: string, g: PoolInfo, dy: TensorInfo): void {
-  if (util.sizeFromShape(dy.shape) === util.sizeFromShape(g.outShape)) return;
+/**
+ * The pooling with the number of windows that dy has: tfjs does not tell a gradient kernel how they were counted
+ * (`dimRoundingMode`).
+ * @throws TuneModeError `unsupported` for a `dy` of another batch, number of channels or rank.
+ */
+export function withWindowsOf(kernelName: string, g: PoolInfo, dy: TensorInfo): PoolInfo {
+  const [batch, ...rest] = dy.shape;
+  const channels = rest.pop();
+  const [depth, height, width] = rest.length === 2 ? [1, ...rest] : rest;
+  if (batch === g.batchSize && channels === g.inChannels && dy.shape.length === g.outShape.length) {
+    return { ...g, outDepth: depth, outHeight: height, outWidth: width };
+  }
   throw new TuneModeError(
     'unsupported',
     `${kernelName} on wasm: found dy of shape [${dy.shape}], expected [${g.outShape}], the output for an input of shape [${g.inShape}].`,
@@ -46,7 +55,7 @@ export function checkOutput(kernelName: string, g: PoolInfo, dy: TensorInfo): vo
 }
 
 export function isEmpty(g: PoolInfo): boolean {
-  return util.sizeFromShape(g.inShape) === 0 || util.sizeFromShape(g.outShape) === 0;
+  return util.sizeFromShape(g.inShape) * g.outDepth * g.outHeight * g.outWidth === 0;
 }
 
 /** What the SIMD module's pooling functions are told last, in their order. */

@@ -59,6 +59,7 @@ import { adam, momentum } from './kernels/optimizers';
 import { slice } from './kernels/slice';
 import { sum } from './kernels/sum';
 import { unsortedSegmentSum } from './kernels/unsorted-segment-sum';
+import { prepareSimd } from './simd';
 
 /** Kernels that the backend lacks; one that a later version brings itself is left as it is. */
 const ADDED: Record<string, KernelFunc> = {
@@ -138,6 +139,7 @@ export function registerWasmTrainingKernels(): void {
       },
     });
   }
+  prepareSimd();
   const running = engine().registry[backendName] as unknown as WasmBackend | undefined;
   if (running !== undefined) guardAllocations(running);
 }

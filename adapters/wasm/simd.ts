@@ -18,10 +18,32 @@ export function useParallelKernels(wasm: object, wrap: Wrap): void {
   wraps.set(wasm, wrap);
 }
 
+const compiled: { own?: WebAssembly.Module; shared?: WebAssembly.Module } = {};
+
+function binaryOf(which: keyof typeof SIMD_BINARY): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(SIMD_BINARY[which]), (c) => c.charCodeAt(0));
+}
+
+/**
+ * Begins to compile, so that it is done when the backend has started: Chrome before 114 compiles more than 4 KB beside
+ * the main thread only.
+ */
+export function prepareSimd(): void {
+  if (compiled.own !== undefined) return;
+  WebAssembly.compile(binaryOf('own')).then(
+    (module) => {
+      compiled.own = module;
+    },
+    // Tried once more when it is needed, and the failure told then.
+    () => {},
+  );
+}
+
 /** @param shared Whether it is to run on memory that is shared among threads. */
 export function compileSimd(shared: boolean): WebAssembly.Module {
-  const binary = shared ? SIMD_BINARY.shared : SIMD_BINARY.own;
-  return new WebAssembly.Module(Uint8Array.from(atob(binary), (c) => c.charCodeAt(0)));
+  const which = shared ? 'shared' : 'own';
+  compiled[which] ??= new WebAssembly.Module(binaryOf(which));
+  return compiled[which];
 }
 
 /**
@@ -40,7 +62,7 @@ export function simd(backend: WasmBackend): SimdKernels {
     throw new TuneModeError(
       'backend-unavailable',
       `The training kernels for the wasm backend need WebAssembly with SIMD, which does not start here: ${(error as Error).message}. ` +
-        "Use a browser of 2021 or later, or the backend 'webgl'.",
+        "Use a current browser, or the backend 'webgl'.",
       { cause: error },
     );
   }

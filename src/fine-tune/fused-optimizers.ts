@@ -10,6 +10,7 @@ import {
   sub,
   type Tensor,
   tidy,
+  util,
   type Variable,
 } from '@tensorflow/tfjs-core';
 import { type FusedKernel, fusedKernel } from '../own-op';
@@ -40,8 +41,8 @@ export class FusedAdam extends AdamOptimizer {
     const fused = usable('TuneAdam', gradients);
     const state = this as unknown as AdamState;
     const { accumulatedFirstMoment: first, accumulatedSecondMoment: second } = state;
-    // The first step, which makes the moments, is tfjs's.
-    if (fused === null || fused.updates.some((_, i) => first[i] === undefined || second[i] === undefined)) {
+    // The first step, which makes the moments, is tfjs's, and so is the refusal of other variables than those.
+    if (fused === null || !fused.updates.every((update, i) => fits(update, first[i]) && fits(update, second[i]))) {
       super.applyGradients(gradients);
       return;
     }
@@ -70,7 +71,7 @@ export class FusedMomentum extends MomentumOptimizer {
   override applyGradients(gradients: Gradients): void {
     const fused = usable('TuneMomentum', gradients);
     const { accumulations, momentum, useNesterov } = this as unknown as MomentumState;
-    if (fused === null || fused.updates.some((_, i) => accumulations[i] === undefined)) {
+    if (fused === null || !fused.updates.every((update, i) => fits(update, accumulations[i]))) {
       super.applyGradients(gradients);
       return;
     }
@@ -91,6 +92,10 @@ export class FusedMomentum extends MomentumOptimizer {
 interface Update {
   value: Variable;
   gradient: Tensor | null | undefined;
+}
+
+function fits({ value }: Update, moment: Moment | undefined): boolean {
+  return moment !== undefined && util.arraysEqual(moment.variable.shape, value.shape);
 }
 
 /** The kernel and what it is to be run on, in the optimizers' own order; null where the backend has no such kernel. */

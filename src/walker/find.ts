@@ -33,7 +33,7 @@ export interface Analysis {
 }
 
 export interface AnalysisOptions {
-  /** Leaves out the blocks for which it returns false. Default: takes all. */
+  /** Which blocks to take. Default: all. @throws TuneModeError `invalid-option` for an answer that is no boolean. */
   include?: (block: BlockReport) => boolean;
   /** Whether blocks take in the activation after the BN. Default true. */
   fuseActivation?: boolean;

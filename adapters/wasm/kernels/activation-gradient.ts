@@ -18,7 +18,7 @@ interface Attrs {
   reuse: boolean;
 }
 
-/** act′ is 1 where low < y and not y ≥ high, and (p0 + p1·y)(q0 + q1·y) elsewhere. */
+/** The table of src/activations.ts as numbers: act′ is 1 where low < y and not y ≥ high, and (p0 + p1·y)(q0 + q1·y) elsewhere. */
 type Slope = [low: number, high: number, p0: number, p1: number, q0: number, q1: number];
 
 const NEVER = Number.POSITIVE_INFINITY;

@@ -8,7 +8,7 @@
  */
 import type { AvgPool3DGradAttrs, AvgPoolGradAttrs, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { addressOf, kernel, type WasmBackend, zeros } from '../heap';
-import { checkOutput, isEmpty, type PoolInfo, poolInfo2d, poolInfo3d, windowsOf } from '../pool-geometry';
+import { isEmpty, type PoolInfo, poolInfo2d, poolInfo3d, windowsOf, withWindowsOf } from '../pool-geometry';
 import { simd } from '../simd';
 
 interface Inputs {
@@ -24,8 +24,8 @@ export const averagePool3dGradient = kernel<Inputs, AvgPool3DGradAttrs>(({ dy, i
   gradient('AvgPool3DGrad', poolInfo3d(input.shape, attrs), dy, input, backend),
 );
 
-function gradient(name: string, g: PoolInfo, dy: TensorInfo, input: TensorInfo, backend: WasmBackend): Tensor {
-  checkOutput(name, g, dy);
+function gradient(name: string, stated: PoolInfo, dy: TensorInfo, input: TensorInfo, backend: WasmBackend): Tensor {
+  const g = withWindowsOf(name, stated, dy);
   const dx = zeros(input.shape);
   if (!isEmpty(g)) simd(backend).averagePoolGradient(addressOf(backend, dy), addressOf(backend, dx), ...windowsOf(g));
   return dx;

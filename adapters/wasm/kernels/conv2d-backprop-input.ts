@@ -4,9 +4,10 @@
  *
  *   dx[n, r, c, ·] = Σ_{i,j} dy[n, (r + top − i)/s, (c + left − j)/s, ·] · w[i, j, ·, ·]ᵀ.
  *
- * A pointwise one is the matrix product dy · wᵀ. Else each phase of the stride (see phases.ts) is a forward convolution with the reversed, transposed filter, which
- * XNNPACK does ten times faster than the backend's own kernel for this gradient and without a column matrix. With stride
- * 1 that convolution is dx; with larger strides each phase is scattered into dx and freed before the next one.
+ * A pointwise one is the matrix product dy · wᵀ. Else each phase of the stride (see phases.ts) is a forward convolution
+ * with the reversed, transposed filter, which XNNPACK does ten times faster than the backend's own kernel for this gradient
+ * and without a column matrix. With stride 1 that convolution is dx; with larger strides each phase is scattered into dx
+ * and freed before the next one.
  */
 import {
   backend_util,
@@ -93,7 +94,7 @@ function seenPart(dy: TensorInfo, filter: TensorInfo, attrs: Conv2DBackpropInput
 }
 
 function allFinite(values: TensorInfo, backend: WasmBackend): boolean {
-  return simd(backend).countNotFinite(addressOf(backend, values), util.sizeFromShape(values.shape)) === 0;
+  return simd(backend).hasNotFinite(addressOf(backend, values), util.sizeFromShape(values.shape)) === 0;
 }
 
 /** The forward convolution that gives the rows and columns of one phase. */

@@ -1,7 +1,7 @@
 /**
  * Repair of _FusedMatMul. The wasm backend's own (4.22.0) adds a bias rightly only to one product of two matrices as they
- * stand: for batches and transposed matrices it adds what comes after the bias in memory from the second row on. And it
- * refuses a bias that is no list. There: product, sum and activation one after the other. Everything else, a Dense layer's
+ * stand: for batches and transposed matrices it adds what comes after the bias in memory from the second row on, and
+ * so for a bias of one number. And it refuses a bias that is no list. There: product, sum and activation one after the other. Everything else, a Dense layer's
  * product among it, is left to the backend.
  */
 import {
@@ -58,7 +58,8 @@ export function fusedMatMul(native: KernelFunc): KernelFunc {
     const { a, b, bias } = args.inputs as Inputs;
     const { transposeA, transposeB } = args.attrs as unknown as FusedMatMulAttrs;
     const single = [a, b].every(({ shape }) => util.sizeFromShape(shape.slice(0, -2)) === 1);
-    const understood = bias == null || (bias.shape.length === 1 && single && !transposeA && !transposeB);
+    const whole = bias?.shape.length === 1 && bias.shape[0] === b.shape[b.shape.length - 1];
+    const understood = bias == null || (whole && single && !transposeA && !transposeB);
     return understood ? native(args) : stepByStep(args);
   };
 }

@@ -2,8 +2,9 @@
  * Identity as one more reference to the same memory.
  *
  * tfjs clones every tensor that it keeps for a backward pass. On cpu and webgl a clone shares its data; the wasm backend
- * copies it (4.22.0), so that every kept feature map exists twice. Tensors are never written in place, and the backend
- * counts references (its Reshape relies on that), so sharing is safe.
+ * copies it (4.22.0), so that every kept feature map exists twice. The backend counts references (its Reshape relies
+ * on that), and a tensor is written in place only where the one reference to its memory is a gradient that the backward
+ * pass itself made (`Outputs.inPlaceOf` in heap.ts and `mayFree` in src/backward-pass.ts), so sharing is safe.
  */
 import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 

@@ -9,7 +9,7 @@
  */
 import type { MaxPool3DAttrs, MaxPool3DGradAttrs, MaxPoolGradAttrs, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { addressOf, kernel, unwritten, type WasmBackend, zeros } from '../heap';
-import { checkOutput, isEmpty, type PoolInfo, poolInfo2d, poolInfo3d, windowsOf } from '../pool-geometry';
+import { isEmpty, type PoolInfo, poolInfo2d, poolInfo3d, windowsOf, withWindowsOf } from '../pool-geometry';
 import { simd } from '../simd';
 
 export const maxPool3d = kernel<{ x: TensorInfo }, MaxPool3DAttrs>(({ x }, backend, attrs) => {
@@ -32,8 +32,8 @@ export const maxPool3dGrad = kernel<GradInputs, MaxPool3DGradAttrs>(({ dy, input
   gradient('MaxPool3DGrad', poolInfo3d(input.shape, attrs), dy, input, backend),
 );
 
-function gradient(name: string, g: PoolInfo, dy: TensorInfo, input: TensorInfo, backend: WasmBackend): Tensor {
-  checkOutput(name, g, dy);
+function gradient(name: string, stated: PoolInfo, dy: TensorInfo, input: TensorInfo, backend: WasmBackend): Tensor {
+  const g = withWindowsOf(name, stated, dy);
   const dx = zeros(input.shape);
   if (isEmpty(g)) return dx;
   const [from, by, to] = [input, dy, dx].map((tensor) => addressOf(backend, tensor));

@@ -1,5 +1,6 @@
 /** TuneAdam and TuneMomentum (see src/own-op.ts): a step of an optimizer on one variable in one pass. */
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
+import { TuneModeError } from '../../../src/errors';
 import { addressOf, kernels } from '../heap';
 import { simd } from '../simd';
 
@@ -15,6 +16,7 @@ interface AdamInputs {
 export const adam = kernels<AdamInputs, { beta1: number; beta2: number; epsilon: number; learningRate: number }>(
   (inputs, backend, { beta1, beta2, epsilon, learningRate }, outputs) => {
     const { value, m, v, gradient, correction1, correction2 } = inputs;
+    checkSizes('TuneAdam', value, [m, v, gradient]);
     const results = [value, m, v].map(({ shape }) => outputs.make(shape));
     const [to, toM, toV] = results.map((result) => addressOf(backend, result));
     const at = (tensor: TensorInfo) => addressOf(backend, tensor);
@@ -48,6 +50,7 @@ interface MomentumInputs {
 
 export const momentum = kernels<MomentumInputs, { momentum: number; learningRate: number; nesterov: boolean }>(
   ({ value, accumulation, gradient }, backend, { momentum, learningRate, nesterov }, outputs) => {
+    checkSizes('TuneMomentum', value, [accumulation, gradient]);
     const results = [value, accumulation].map(({ shape }) => outputs.make(shape));
     const [to, toAccumulation] = results.map((result) => addressOf(backend, result));
     simd(backend).momentum(
@@ -64,3 +67,12 @@ export const momentum = kernels<MomentumInputs, { momentum: number; learningRate
     return results;
   },
 );
+
+function checkSizes(kernelName: string, value: TensorInfo, others: TensorInfo[]): void {
+  const wrong = others.find(({ shape }) => !util.arraysEqual(shape, value.shape));
+  if (wrong === undefined) return;
+  throw new TuneModeError(
+    'unsupported',
+    `${kernelName} on wasm: found a moment or gradient of shape [${wrong.shape}], expected [${value.shape}], the variable's.`,
+  );
+}

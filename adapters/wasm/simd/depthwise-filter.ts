@@ -29,7 +29,8 @@ export function depthwiseBackpropFilter(
   left: i32,
 ): void {
   const pixel = (<usize>channels) << 2;
-  const band = max(1, BAND_BYTES / ((sh * w + outW) * channels * 4));
+  const rowBytes = (<u64>min(sh, h) * w + outW) * channels * 4;
+  const band = max(1, <i32>(<u64>BAND_BYTES / max<u64>(1, rowBytes)));
   for (let image = 0; image < images; image++) {
     for (let from = 0; from < outH; from += band) {
       const to = min(outH, from + band);

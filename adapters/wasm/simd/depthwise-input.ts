@@ -33,7 +33,7 @@ export function depthwiseBackpropInput(
     for (let r = 0; r < h; r++) {
       const dxRow = dx + (<usize>image * h + r) * dxRowBytes;
       let fresh = true;
-      for (let i = (r + top) % sh; i < kh; i += sh) {
+      for (let i = remainder(r + top, sh); i < kh; i += sh) {
         const y = (r + top - i) / sh;
         if (r + top < i) break;
         if (y >= outH) continue;
@@ -46,6 +46,12 @@ export function depthwiseBackpropInput(
       if (fresh) memory.fill(dxRow, 0, dxRowBytes);
     }
   }
+}
+
+/** From 0 to by − 1, also where padding that crops makes n negative. */
+function remainder(n: i32, by: i32): i32 {
+  const rest = n % by;
+  return rest < 0 ? rest + by : rest;
 }
 
 /** Columns phase, phase + sw, … of one row of dx, for one row of taps. */
@@ -67,7 +73,7 @@ function rowPhase(
   const to = dxRow + <usize>phase * pixel;
   const count = (w - phase + sw - 1) / sw;
   // Column u of the phase meets, under tap j0 + t·sw, pixel q0 + u − t of dy.
-  const j0 = (phase + left) % sw;
+  const j0 = remainder(phase + left, sw);
   const q0 = (phase + left - j0) / sw;
   const tapStep = <usize>sw * pixel;
   let t = 0;

@@ -1,5 +1,5 @@
-/** Whether all numbers are finite: 0 if so. v − v is 0 for a finite v, and NaN for NaN and ±∞. */
-export function countNotFinite(values: usize, count: usize): i32 {
+/** 1 if some number is NaN or infinite, else 0. v − v is 0 for a finite v, and NaN for NaN and ±∞. */
+export function hasNotFinite(values: usize, count: usize): i32 {
   let sums = f32x4.splat(0);
   let at = values;
   const end = values + (count << 2);

@@ -47,8 +47,8 @@ export function foldBatchNorm(
 }
 
 /**
- * From dw′ and db′: dw = s·dw′ (into `dKernel`), and `dScale`[k] = Σ dw′·w + db′·(b − μ), by which the caller has
- * dγ = dScale / sqrt(σ² + ε). @param totals Scratch: doubles [channels], overwritten.
+ * From dw′ and db′: dw = s·dw′, db = s·db′, dγ = (Σ dw′·w + db′·(b − μ)) / sqrt(σ² + ε). `bias` may be 0: absent.
+ * @param totals Doubles [channels] that are 0: scratch.
  */
 export function foldBatchNormGradient(
   dFoldedKernel: usize,
@@ -67,7 +67,6 @@ export function foldBatchNormGradient(
   channels: usize,
   inner: usize,
 ): void {
-  memory.fill(totals, 0, channels << 3);
   let at: usize = 0;
   for (let o: usize = 0; o < outer; o++) {
     for (let k: usize = 0; k < channels; k++) {
@@ -84,8 +83,7 @@ export function foldBatchNormGradient(
   for (let k: usize = 0; k < channels; k++) {
     const c = k << 2;
     const d = load<f32>(dFoldedBias + c);
-    if (dBias != 0) store<f32>(dBias + c, d * load<f32>(scale + c));
-    if (dGamma == 0) continue;
+    store<f32>(dBias + c, d * load<f32>(scale + c));
     const b: f32 = bias == 0 ? 0 : load<f32>(bias + c);
     const dScale = load<f64>(totals + (k << 3)) + <f64>d * (b - load<f32>(mean + c));
     store<f32>(dGamma + c, <f32>(dScale / sqrt<f64>(load<f32>(variance + c) + epsilon)));

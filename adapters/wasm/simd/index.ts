@@ -4,7 +4,7 @@ export { conv2dBackpropFilter } from './conv2d-filter';
 export { depthwiseConv2d } from './depthwise';
 export { depthwiseBackpropFilter } from './depthwise-filter';
 export { depthwiseBackpropInput } from './depthwise-input';
-export { countNotFinite } from './finite';
+export { hasNotFinite } from './finite';
 export { foldBatchNorm, foldBatchNormGradient } from './fold';
 export { adam, momentum } from './optimizers';
 export { averagePoolGradient, maxPool } from './pools';

@@ -73,7 +73,7 @@ export function multiply(
   const lows = f32x4.splat(low);
   const highs = f32x4.splat(high);
   // Some rows of a stay in the first-level cache while all panels pass by them.
-  const block = max<usize>(4, (16384 / aStride) & ~3);
+  const block = max<usize>(4, (16384 / max<usize>(4, aStride)) & ~3);
   for (let start: usize = 0; start < rows; start += block) {
     const end = min(rows, start + block);
     let panel = panels;

@@ -21,11 +21,6 @@ export const KNOWN: Known[] = [
   { reason: 'NCHW: XNNPACK has none; refused by name', message: /found dataFormat 'NCHW'/, count: 33 },
   { reason: 'whole numbers have no matrix product on wasm', message: /BatchMatMul for non non-float32/, count: 9 },
   {
-    reason: 'a bias that is no list, which no layer has, is refused by the backend (forward)',
-    message: /only supports rank-1 bias/,
-    count: 4,
-  },
-  {
     reason: 'clipByValue loses NaN on wasm (XNNPACK)',
     name: /^clipByValue /,
     message: /expected\[\d\] = NaN/,
