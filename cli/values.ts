@@ -1,4 +1,5 @@
 /** Option values, checked: what is wrong is said before any work is done. */
+import { MOST_THREADS } from '../adapters/node/threads/use-threads';
 import { UsageError, type Values } from './command';
 
 /** @throws UsageError naming the option, what was found and what is expected. */
@@ -18,6 +19,12 @@ export function numberOf(
 export function wholeNumberOf(values: Values, name: string, least: number): number | undefined {
   const ok = (value: number) => Number.isSafeInteger(value) && value >= least;
   return numberOf(values, name, `a whole number, at least ${least}`, ok);
+}
+
+/** How many threads; the limit is `useBestBackend`'s. */
+export function threadsOf(values: Values): number | undefined {
+  const ok = (value: number) => Number.isSafeInteger(value) && value >= 1 && value <= MOST_THREADS;
+  return numberOf(values, 'threads', `a whole number from 1 to ${MOST_THREADS}`, ok);
 }
 
 export function oneOf<T extends string>(values: Values, name: string, valid: readonly T[]): T | undefined {

@@ -5,7 +5,7 @@ import { FINE_TUNE_DEFAULTS as DEFAULTS } from '../../src/fine-tune/options';
 import { type Arguments, type Command, UsageError, type Values } from '../command';
 import { finetune } from '../finetune/finetune';
 import { isWithin } from '../our-files';
-import { imageSizeOf, numberOf, oneOf, rangeOf, wholeNumberOf } from '../values';
+import { imageSizeOf, numberOf, oneOf, rangeOf, threadsOf, wholeNumberOf } from '../values';
 
 const MODES: readonly Mode[] = ['tune', 'eval', 'train'];
 
@@ -22,6 +22,7 @@ export interface FinetuneSettings {
   validationSplit?: number;
   seed: number;
   backend?: string;
+  threads?: number;
   imageSize?: [number, number];
   inputRange?: [number, number];
   augment: boolean;
@@ -51,6 +52,7 @@ export const finetuneCommand: Command = {
     'val-split': { type: 'string' },
     seed: { type: 'string' },
     backend: { type: 'string' },
+    threads: { type: 'string' },
     'image-size': { type: 'string' },
     'input-range': { type: 'string' },
     'no-augment': { type: 'boolean' },
@@ -72,6 +74,7 @@ export const finetuneCommand: Command = {
     'val-split': 'share of each class that is kept to validate (default 0.2); not with train/ and val/',
     seed: `fixes everything random (default ${DEFAULTS.seed})`,
     backend: 'wasm, cpu, tfjs-node or tfjs-node-gpu (default: the fastest that works)',
+    threads: 'how many compute, on wasm (default 1); pays where cores are left beside the one that reads pictures',
     'image-size': "pixels, such as 224 or 224x192 (default: the model's)",
     'input-range': 'what black and white are for the model (default: its metadata, or -1,1)',
     'no-augment': 'train on the pictures as they are',
@@ -99,6 +102,7 @@ export function readSettings({ values, line }: Arguments): FinetuneSettings {
     validationSplit: numberOf(values, 'val-split', 'a share between 0 and 1', (share) => share > 0 && share < 1),
     seed: wholeNumberOf(values, 'seed', 0) ?? DEFAULTS.seed,
     backend: values.backend as string | undefined,
+    threads: threadsOf(values),
     imageSize: imageSizeOf(values, 'image-size'),
     inputRange: rangeOf(values, 'input-range'),
     augment: values['no-augment'] !== true,

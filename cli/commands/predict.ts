@@ -9,7 +9,7 @@ import { checkProbabilities } from '../../src/fine-tune/evaluate';
 import type { Command, Output } from '../command';
 import { type PictureForm, pictureFormOf } from '../picture-form';
 import { ProgressLine } from '../progress';
-import { imageSizeOf, rangeOf, wholeNumberOf } from '../values';
+import { imageSizeOf, rangeOf, threadsOf, wholeNumberOf } from '../values';
 
 /** Pictures in memory at a time. */
 const BATCH = 16;
@@ -23,6 +23,7 @@ export const predictCommand: Command = {
     model: { type: 'string' },
     top: { type: 'string' },
     backend: { type: 'string' },
+    threads: { type: 'string' },
     'image-size': { type: 'string' },
     'input-range': { type: 'string' },
     json: { type: 'boolean' },
@@ -31,6 +32,7 @@ export const predictCommand: Command = {
     model: "finetune's --out (its deployed model is used), or the folder of any layers model",
     top: 'classes to name for each picture (default 1)',
     backend: 'wasm, cpu, tfjs-node or tfjs-node-gpu (default: the fastest that works)',
+    threads: 'how many compute, on wasm; about as many as there are cores (default 1)',
     'image-size': "pixels, such as 224 or 224x192 (default: the model's)",
     'input-range': 'what black and white are for the model (default: its metadata, or -1,1)',
     json: 'print one JSON object for each picture, with the probability of every class',
@@ -39,9 +41,10 @@ export const predictCommand: Command = {
     const top = wholeNumberOf(values, 'top', 1) ?? 1;
     const size = imageSizeOf(values, 'image-size');
     const range = rangeOf(values, 'input-range');
+    const threads = threadsOf(values);
     const files = await picturesOf(positionals);
     enableProdMode();
-    await useBestBackend(values.backend === undefined ? {} : { backend: values.backend as string });
+    await useBestBackend({ backend: values.backend as string | undefined, threads });
     const loaded = await loadModel(await modelIn(values.model as string));
     const form = pictureFormOf(loaded, { imageSize: size, inputRange: range });
     const labels = labelsOf(loaded);

@@ -37,7 +37,10 @@ async function runIn(folder: RunFolder, settings: FinetuneSettings, output: Outp
   const interruption = heedInterruption(() => progress.note('Stopping after this step; once more stops at once.'));
   let pictures: PictureFolder | undefined;
   try {
-    const { backend } = await useBestBackend(settings.backend === undefined ? {} : { backend: settings.backend });
+    const choice = await useBestBackend({ backend: settings.backend, threads: settings.threads });
+    const { backend } = choice;
+    const computing = (choice.threads ?? 1) > 1 ? `${backend}, ${choice.threads} threads` : backend;
+    if (settings.threads !== undefined && settings.threads !== (choice.threads ?? 1)) progress.note(choice.why);
     const loaded = await loadModel(settings.model);
     const frozen = thaw(loaded.model);
     if (frozen > 0)
@@ -57,7 +60,7 @@ async function runIn(folder: RunFolder, settings: FinetuneSettings, output: Outp
     checkClasses(settings.data, pictures);
     const kept = new KeptSettings(folder, await fingerprintOf(loaded, pictures, { ...input, backend }));
     if (settings.resume) await kept.check();
-    progress.note(startLine(pictures, settings, backend));
+    progress.note(startLine(pictures, settings, computing));
     progress.note(`Black and white are ${input.inputRange.join(' and ')}${rangeSource(loaded, settings)}.`);
     if (settings.keepHead && !loaded.metadata.labels) {
       const order = pictures.classNames.map((name) => `'${name}'`).join(', ');
@@ -85,7 +88,7 @@ async function runIn(folder: RunFolder, settings: FinetuneSettings, output: Outp
       output.err(await stoppedMessage(folder, settings, result));
       return interruption.exitCode();
     }
-    const facts: RunFacts = { settings, backend, imageSize: input.imageSize, inputRange: input.inputRange };
+    const facts: RunFacts = { settings, backend: computing, imageSize: input.imageSize, inputRange: input.inputRange };
     const written = await writeResult(folder.result, result, pictures, facts, (text) => progress.show(text, 1, ''));
     progress.clear();
     await folder.commit();

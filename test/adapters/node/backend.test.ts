@@ -40,6 +40,9 @@ const doesNotCompute = () => {
   return { Tensor: tf.Tensor };
 };
 
+/** Native backends do not say. Several threads: threads.test.ts. */
+const threadsOf = (backend: string) => (backend === 'tensorflow' ? {} : { threads: 1 });
+
 beforeEach(async () => {
   jest.resetModules(); // so that a package is loaded anew; tfjs keeps its engine in a global, which stays
   jest.spyOn(console, 'warn').mockImplementation(() => {});
@@ -108,7 +111,7 @@ describe('without options', () => {
     ],
   ])('%s', async (_, packages, backend, why) => {
     Object.assign(native, packages);
-    expect(await useBestBackend()).toEqual({ backend, why });
+    expect(await useBestBackend()).toEqual({ backend, why, ...threadsOf(backend) });
     expect(tf.getBackend()).toBe(backend);
     expect(tf.tidy(() => tf.matMul([[2]], [[3]]).dataSync()[0])).toBe(6);
   });
@@ -129,7 +132,7 @@ describe('a forced backend', () => {
     ['tensorflow', 'tensorflow', 'Using tfjs-node, as asked for.'],
   ])('%s', async (backend, name, why) => {
     native.node = works;
-    expect(await useBestBackend({ backend })).toEqual({ backend: name, why });
+    expect(await useBestBackend({ backend })).toEqual({ backend: name, why, ...threadsOf(name) });
     expect(tf.getBackend()).toBe(name);
   });
 
@@ -177,6 +180,17 @@ describe('a forced backend', () => {
     await expect(forced).rejects.toMatchObject({ name: 'TuneModeError', code });
     expect(tf.getBackend()).toBe('cpu');
   });
+});
+
+test.each([
+  ['tfjs-node', 'takes the cores that it wants by itself'],
+  ['cpu', 'always computes on one thread'],
+])('threads on %s, where it is the best there is: no effect, and why says so', async (name, reason) => {
+  if (name === 'cpu') jest.doMock('@tensorflow/tfjs-backend-wasm', fails('no such file'));
+  else native.node = works;
+  const { why } = await useBestBackend({ threads: 2 });
+  jest.dontMock('@tensorflow/tfjs-backend-wasm');
+  expect(why.startsWith(`Using ${name} ('threads' has no effect: it ${reason}): `)).toBe(true);
 });
 
 describe('in a process of its own', () => {
