@@ -26,6 +26,7 @@ export interface FinetuneSettings {
   imageSize?: [number, number];
   inputRange?: [number, number];
   augment: boolean;
+  recompute: boolean;
   keepHead: boolean;
   resume: boolean;
   force: boolean;
@@ -56,6 +57,7 @@ export const finetuneCommand: Command = {
     'image-size': { type: 'string' },
     'input-range': { type: 'string' },
     'no-augment': { type: 'boolean' },
+    recompute: { type: 'boolean' },
     'keep-head': { type: 'boolean' },
     resume: { type: 'boolean' },
     force: { type: 'boolean' },
@@ -78,6 +80,7 @@ export const finetuneCommand: Command = {
     'image-size': "pixels, such as 224 or 224x192 (default: the model's)",
     'input-range': 'what black and white are for the model (default: its metadata, or -1,1)',
     'no-augment': 'train on the pictures as they are',
+    recompute: 'compute cheap feature maps once more instead of keeping them: the same result in less memory',
     'keep-head': "keep the model's own last layers; its classes must be the folders",
     resume: 'go on with a run that was stopped',
     force: 'replace an older result, or an unfinished run',
@@ -106,6 +109,7 @@ export function readSettings({ values, line }: Arguments): FinetuneSettings {
     imageSize: imageSizeOf(values, 'image-size'),
     inputRange: rangeOf(values, 'input-range'),
     augment: values['no-augment'] !== true,
+    recompute: values.recompute === true,
     keepHead: values['keep-head'] === true,
     resume: values.resume === true,
     force: values.force === true,

@@ -111,8 +111,8 @@ function rangeSource({ metadata }: LoadedModel, { inputRange }: FinetuneSettings
 }
 
 function trainingOptions(settings: FinetuneSettings) {
-  const { mode, epochs, batchSize, learningRate, optimizer, unfreeze, keepHead, augment, seed } = settings;
-  return { mode, epochs, batchSize, learningRate, optimizer, unfreeze, keepHead, augment, seed };
+  const { mode, epochs, batchSize, learningRate, optimizer, unfreeze, recompute, keepHead, augment, seed } = settings;
+  return { mode, epochs, batchSize, learningRate, optimizer, unfreeze, recompute, keepHead, augment, seed };
 }
 
 function startLine({ train, val, classNames }: PictureFolder, { mode }: FinetuneSettings, backend: string): string {

@@ -66,6 +66,11 @@ test('the same seed gives the same run, bit for bit', async () => {
   await expectSameAsWhole('again');
 });
 
+test('--recompute gives the same run, bit for bit', async () => {
+  expect((await run(argv('recomputed', '--recompute'))).code).toBe(0);
+  await expectSameAsWhole('recomputed');
+});
+
 test('another seed gives another run', async () => {
   expect((await run(argv('other', '--seed', '4'))).code).toBe(0);
   expect((await resultOf('other')).weights.equals(wanted.weights)).toBe(false);
