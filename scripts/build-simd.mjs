@@ -27,6 +27,8 @@ const OPTIONS = [
   '--enable',
   'simd',
 ];
+/** Vectors passed between files of the module, which the compiler takes for exports to JavaScript. */
+const ALLOWED = ['--disableWarning', '112'];
 const SHARED = ['--sharedMemory', '--maximumMemory', '65536', '--enable', 'threads'];
 
 const plain = await compile([]);
@@ -51,16 +53,19 @@ fs.renameSync(`${target}.tmp`, target);
 async function compile(options) {
   const files = new Map();
   const messages = [];
-  const { error } = await asc.main(['index.ts', '--outFile', 'k.wasm', '--bindings', 'raw', ...OPTIONS, ...options], {
-    readFile: (name) => {
-      const file = path.join(sources, name);
-      return fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : null;
+  const { error } = await asc.main(
+    ['index.ts', '--outFile', 'k.wasm', '--bindings', 'raw', ...OPTIONS, ...ALLOWED, ...options],
+    {
+      readFile: (name) => {
+        const file = path.join(sources, name);
+        return fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : null;
+      },
+      writeFile: (name, contents) => files.set(name, contents),
+      listFiles: () => [],
+      stdout: { write: () => {} },
+      stderr: { write: (chunk) => messages.push(chunk) },
     },
-    writeFile: (name, contents) => files.set(name, contents),
-    listFiles: () => [],
-    stdout: { write: () => {} },
-    stderr: { write: (chunk) => messages.push(chunk) },
-  });
+  );
   if (error || messages.length > 0)
     throw new Error(`${messages.join('').slice(0, 4000)}\n${error ?? 'warnings count as errors here'}`);
   return { binary: Buffer.from(files.get('k.wasm')).toString('base64'), types: files.get('k.d.ts') };

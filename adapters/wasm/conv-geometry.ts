@@ -5,7 +5,7 @@
  * Only `before` counts: what lies after the last row is zero however far the padding is said to reach, which is also
  * what the cpu backend does under `dimRoundingMode: 'ceil'`.
  */
-import { backend_util } from '@tensorflow/tfjs-core';
+import { backend_util, util } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
 
 export interface Axis {
@@ -37,43 +37,9 @@ export interface ConvAttrs {
   dilations?: [number, number] | number;
 }
 
-/**
- * @throws TuneModeError `unsupported` for channelsFirst and for dilation, which tfjs never asks of a gradient kernel, and
- * for a `dy` that is no output of this convolution.
- */
-export function geometryOf(
-  kernelName: string,
-  depthwise: boolean,
-  inputShape: number[],
-  filterShape: number[],
-  dyShape: number[],
-  attrs: ConvAttrs,
-): ConvGeometry {
-  refuseChannelsFirst(kernelName, attrs.dataFormat);
-  const dilations = [attrs.dilations ?? 1].flat();
-  if (dilations.some((rate) => rate !== 1)) {
-    throw new TuneModeError(
-      'unsupported',
-      `${kernelName} on wasm: found dilations [${dilations}], expected 1. ` +
-        'Split x into its phases (space to batch) and ask for the undilated gradient of each.',
-    );
-  }
-  const info = backend_util.computeConv2DInfo(
-    inputShape as Shape4,
-    filterShape as Shape4,
-    attrs.strides,
-    1,
-    attrs.pad,
-    attrs.dimRoundingMode,
-    depthwise,
-  );
-  if (dyShape.join() !== info.outShape.join()) {
-    throw new TuneModeError(
-      'unsupported',
-      `${kernelName} on wasm: found dy of shape [${dyShape}], expected [${info.outShape}], ` +
-        `the output for an input of shape [${inputShape}] and a filter of shape [${filterShape}].`,
-    );
-  }
+export type ConvInfo = ReturnType<typeof backend_util.computeConv2DInfo>;
+
+export function geometryOfInfo(info: ConvInfo): ConvGeometry {
   return {
     batch: info.batchSize,
     inChannels: info.inChannels,
@@ -93,6 +59,77 @@ export function geometryOf(
       before: info.padInfo.left,
     },
   };
+}
+
+/**
+ * The convolution whose gradient a kernel is asked for.
+ * @throws TuneModeError `unsupported` for channelsFirst and for dilation, which tfjs never asks of a gradient kernel.
+ */
+export function forwardGeometry(
+  kernelName: string,
+  depthwise: boolean,
+  inputShape: number[],
+  filterShape: number[],
+  attrs: ConvAttrs,
+): ConvGeometry {
+  refuseChannelsFirst(kernelName, attrs.dataFormat);
+  const dilations = [attrs.dilations ?? 1].flat();
+  if (dilations.some((rate) => rate !== 1)) {
+    throw new TuneModeError(
+      'unsupported',
+      `${kernelName} on wasm: found dilations [${dilations}], expected 1. ` +
+        'Split x into its phases (space to batch) and ask for the undilated gradient of each.',
+    );
+  }
+  return geometryOfInfo(
+    backend_util.computeConv2DInfo(
+      inputShape as Shape4,
+      filterShape as Shape4,
+      attrs.strides,
+      1,
+      attrs.pad,
+      attrs.dimRoundingMode,
+      depthwise,
+    ),
+  );
+}
+
+/** The shape of y. */
+export function outputShape({ batch, h, w, outChannels }: ConvGeometry): Shape4 {
+  return [batch, h.out, w.out, outChannels];
+}
+
+/**
+ * The same for a given `dy`.
+ * @throws TuneModeError `unsupported` also for a `dy` that is no output of this convolution.
+ */
+export function geometryOf(
+  kernelName: string,
+  depthwise: boolean,
+  inputShape: number[],
+  filterShape: number[],
+  dyShape: number[],
+  attrs: ConvAttrs,
+): ConvGeometry {
+  const g = forwardGeometry(kernelName, depthwise, inputShape, filterShape, attrs);
+  requireOutput(kernelName, g, dyShape, inputShape, filterShape);
+  return g;
+}
+
+export function requireOutput(
+  kernelName: string,
+  g: ConvGeometry,
+  dyShape: number[],
+  inputShape: number[],
+  filterShape: number[],
+): void {
+  const expected = outputShape(g);
+  if (util.arraysEqual(dyShape, expected)) return;
+  throw new TuneModeError(
+    'unsupported',
+    `${kernelName} on wasm: found dy of shape [${dyShape}], expected [${expected}], ` +
+      `the output for an input of shape [${inputShape}] and a filter of shape [${filterShape}].`,
+  );
 }
 
 /** What every convolution of the SIMD module is told last, in its order. */

@@ -1,12 +1,11 @@
 /**
  * The wasm backend from inside, as far as the kernels here reach into it: tensors as windows on the wasm heap, aliases
- * that share another tensor's memory, and calls to the backend's own kernels.
+ * that share another tensor's memory, scratch memory, and what a kernel is made of.
  */
 import {
   type DataId,
   engine,
   Fill,
-  getKernel,
   type KernelFunc,
   type NamedAttrMap,
   type NamedTensorInfoMap,
@@ -133,20 +132,6 @@ const guarded = new WeakSet<object>();
 
 /** What 32-bit addresses reach. */
 const LARGEST_HEAP = 2 ** 32;
-
-/** A kernel of the wasm backend, called beneath the engine: the caller disposes what comes back. */
-export function nativeKernel(
-  name: string,
-): (inputs: NamedTensorInfoMap, backend: WasmBackend, attrs: object) => TensorInfo {
-  const config = getKernel(name, 'wasm');
-  if (config == null) {
-    throw new TuneModeError(
-      'backend-unavailable',
-      `The wasm backend has no kernel '${name}'. Import '@tensorflow/tfjs-backend-wasm' 4.22 before using it.`,
-    );
-  }
-  return (inputs, backend, attrs) => config.kernelFunc({ inputs, backend, attrs: attrs as NamedAttrMap }) as TensorInfo;
-}
 
 /** A kernel called through the engine, so that `tf.memory()` and `tf.profile()` see its output. */
 export function runKernel(name: string, inputs: NamedTensorInfoMap, attrs: object): Tensor {

@@ -19,7 +19,11 @@ export function poolInfo3d(shape: number[], attrs: MaxPool3DAttrs | MaxPool3DGra
 
 export function poolInfo2d(shape: number[], { filterSize, strides, pad, dimRoundingMode }: MaxPoolGradAttrs): PoolInfo {
   const shape4 = shape as [number, number, number, number];
-  const info = backend_util.computePool2DInfo(shape4, filterSize, strides, 1, pad, dimRoundingMode);
+  return atDepth1(backend_util.computePool2DInfo(shape4, filterSize, strides, 1, pad, dimRoundingMode));
+}
+
+/** A 2D pooling as one of volumes of depth 1. */
+export function atDepth1(info: ReturnType<typeof backend_util.computePool2DInfo>): PoolInfo {
   return {
     ...info,
     dataFormat: 'channelsLast',
@@ -30,7 +34,7 @@ export function poolInfo2d(shape: number[], { filterSize, strides, pad, dimRound
     effectiveFilterDepth: 1,
     dilationDepth: 1,
     padInfo: { ...info.padInfo, front: 0, back: 0 },
-    inShape: shape as PoolInfo['inShape'],
+    inShape: info.inShape as unknown as PoolInfo['inShape'],
     outShape: info.outShape as unknown as PoolInfo['outShape'],
     filterShape: [1, info.filterHeight, info.filterWidth, info.inChannels, 1],
   } as PoolInfo;

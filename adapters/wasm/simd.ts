@@ -24,12 +24,15 @@ function binaryOf(which: keyof typeof SIMD_BINARY): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(SIMD_BINARY[which]), (c) => c.charCodeAt(0));
 }
 
+let preparing = false;
+
 /**
  * Begins to compile, so that it is done when the backend has started: Chrome before 114 compiles more than 4 KB beside
  * the main thread only.
  */
 export function prepareSimd(): void {
-  if (compiled.own !== undefined) return;
+  if (preparing) return;
+  preparing = true;
   WebAssembly.compile(binaryOf('own')).then(
     (module) => {
       compiled.own = module;

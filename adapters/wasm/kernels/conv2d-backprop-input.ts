@@ -10,7 +10,6 @@
  * and freed before the next one.
  */
 import {
-  backend_util,
   Conv2D,
   type Conv2DBackpropInputAttrs,
   type KernelFunc,
@@ -19,7 +18,14 @@ import {
   type TensorInfo,
   util,
 } from '@tensorflow/tfjs-core';
-import { type ConvAttrs, type ConvGeometry, geometryOf, isPointwise } from '../conv-geometry';
+import {
+  type ConvAttrs,
+  type ConvGeometry,
+  forwardGeometry,
+  isPointwise,
+  outputShape,
+  requireOutput,
+} from '../conv-geometry';
 import { addressOf, heapOf, kernel, runKernel, unwritten, type WasmBackend, withoutTemporaries, zeros } from '../heap';
 import { isWhole, type Phase, phasesOf, scatterPhase } from '../phases';
 import { multiplyInto } from '../pointwise';
@@ -35,8 +41,9 @@ export function conv2dBackpropInput(native: KernelFunc): KernelFunc {
   return kernel<Inputs, Conv2DBackpropInputAttrs>((inputs, backend, attrs) => {
     const { filter } = inputs;
     const { inputShape } = attrs;
-    const dy = seenPart(inputs.dy, filter, attrs);
-    const g = geometryOf('Conv2DBackpropInput', false, inputShape, filter.shape, dy.shape, attrs as ConvAttrs);
+    const g = forwardGeometry('Conv2DBackpropInput', false, inputShape, filter.shape, attrs as ConvAttrs);
+    const dy = seenPart(inputs.dy, g);
+    requireOutput('Conv2DBackpropInput', g, dy.shape, inputShape, filter.shape);
     if (util.sizeFromShape(dy.shape) === 0 || util.sizeFromShape(inputShape) === 0) return zeros(inputShape);
     if (isPointwise(g)) {
       const dx = unwritten(inputShape, backend);
@@ -77,20 +84,11 @@ export function conv2dBackpropInput(native: KernelFunc): KernelFunc {
  * The part of dy that belongs to an input of this shape. `conv2dTranspose` takes any output shape; what its input has beyond
  * that is left out, as on the cpu backend.
  */
-function seenPart(dy: TensorInfo, filter: TensorInfo, attrs: Conv2DBackpropInputAttrs): TensorInfo {
-  const { outShape } = backend_util.computeConv2DInfo(
-    attrs.inputShape,
-    filter.shape as [number, number, number, number],
-    attrs.strides,
-    1,
-    attrs.pad as ConvAttrs['pad'],
-    attrs.dimRoundingMode,
-  );
-  const larger = dy.shape.some((size, axis) => size > outShape[axis]);
-  const covers = dy.shape.every((size, axis) =>
-    axis === 1 || axis === 2 ? size >= outShape[axis] : size === outShape[axis],
-  );
-  return larger && covers ? runKernel(Slice, { x: dy }, { begin: [0, 0, 0, 0], size: outShape }) : dy;
+function seenPart(dy: TensorInfo, g: ConvGeometry): TensorInfo {
+  const seen = outputShape(g);
+  const larger = dy.shape.some((size, axis) => size > seen[axis]);
+  const covers = dy.shape.every((size, axis) => (axis === 1 || axis === 2 ? size >= seen[axis] : size === seen[axis]));
+  return larger && covers ? runKernel(Slice, { x: dy }, { begin: [0, 0, 0, 0], size: seen }) : dy;
 }
 
 function allFinite(values: TensorInfo, backend: WasmBackend): boolean {

@@ -4,7 +4,8 @@
  * XNNPACK works out the number of windows from the padding, rounding down. Where tfjs counts in another way
  * (`dimRoundingMode`, or one number as padding: tfjs then takes the window for as wide as high), XNNPACK writes rows of
  * another length than the output has, and beyond its end. And where the padding is as wide as the window, it gives up and
- * the output is whatever lay in that memory. Those cases are computed here as the formula stands; all others are XNNPACK's.
+ * the output is whatever lay in that memory. Those cases are computed here as the formula stands, maxima as MaxPool3D
+ * has them; all others are XNNPACK's.
  *
  *   y[n, o, c] = the maximum, or the mean, of what the window sees of x: −∞, or NaN, where it sees padding alone.
  */
@@ -16,7 +17,9 @@ import {
   type TensorInfo,
   util,
 } from '@tensorflow/tfjs-core';
-import { heapOf, kernel, runKernel, unwritten } from '../heap';
+import { addressOf, heapOf, kernel, runKernel, unwritten } from '../heap';
+import { atDepth1, windowsOf } from '../pool-geometry';
+import { simd } from '../simd';
 
 type PoolInfo = ReturnType<typeof backend_util.computePool2DInfo>;
 
@@ -30,8 +33,10 @@ export function repairedPooling(kind: 'max' | 'mean', native: KernelFunc): Kerne
   const poolOdd = kernel<{ x: TensorInfo }, { info: PoolInfo }>(({ x }, backend, { info }) => {
     if (isIdentity(info)) return runKernel(Identity, { x }, {});
     const y = unwritten(info.outShape, backend);
+    if (kind === 'max')
+      simd(backend).maxPool(addressOf(backend, x), addressOf(backend, y), 0, 0, ...windowsOf(atDepth1(info)));
     // After the allocation: it may have moved the heap.
-    pool(kind, info, heapOf(backend, x), heapOf(backend, y));
+    else averages(info, heapOf(backend, x), heapOf(backend, y));
     return y;
   });
   return (args) => {
@@ -64,7 +69,7 @@ function counts(size: number, before: number, after: number, filter: number, str
   return Math.floor((size + before + after - filter) / stride) + 1;
 }
 
-function pool(kind: 'max' | 'mean', g: PoolInfo, x: Float32Array, y: Float32Array): void {
+function averages(g: PoolInfo, x: Float32Array, y: Float32Array): void {
   const channels = g.inChannels;
   let output = 0;
   for (let n = 0; n < g.batchSize; n++) {
@@ -75,15 +80,12 @@ function pool(kind: 'max' | 'mean', g: PoolInfo, x: Float32Array, y: Float32Arra
         const count = Math.max(0, rows.to - rows.from) * Math.max(0, columns.to - columns.from);
         for (let c = 0; c < channels; c++) {
           let total = 0;
-          let largest = Number.NEGATIVE_INFINITY;
           for (let i = rows.from; i < rows.to; i++) {
             for (let j = columns.from; j < columns.to; j++) {
-              const value = x[((n * g.inHeight + i) * g.inWidth + j) * channels + c];
-              total += value;
-              if (value > largest) largest = value;
+              total += x[((n * g.inHeight + i) * g.inWidth + j) * channels + c];
             }
           }
-          y[output++] = kind === 'max' ? largest : total / count;
+          y[output++] = total / count;
         }
       }
     }

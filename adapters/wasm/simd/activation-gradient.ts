@@ -6,9 +6,7 @@
  *
  * which covers every activation that a block takes in (the table is in ../activation-gradient.ts). dz may be dy.
  */
-
-/** Rows whose sums are kept in float32 before they are added to the totals in double precision. */
-const CHUNK_BYTES: usize = 8 * 1024;
+import { addToTotal, addToTotals, rowsInChunk } from './totals';
 
 /** @param sums Doubles [channels], or 0 where they are not wanted. */
 export function activationGradient(
@@ -26,7 +24,7 @@ export function activationGradient(
   q1: f32,
 ): void {
   const pixel = channels << 2;
-  const chunk = max<usize>(8, CHUNK_BYTES / max<usize>(1, pixel));
+  const chunk = rowsInChunk(pixel);
   const constant = p1 == 0 && q1 == 0;
   for (let done: usize = 0; done < rows; done += chunk) {
     const end = min(rows, done + chunk) * pixel;
@@ -74,7 +72,7 @@ export function activationGradient(
         store<f32>(dz + at, d);
         sum += d;
       }
-      if (sums != 0) store<f64>(sums + (k << 1), load<f64>(sums + (k << 1)) + sum);
+      if (sums != 0) addToTotal(sums + (k << 1), sum);
     }
   }
 }
@@ -152,96 +150,4 @@ function anySlopes(
     sum = f32x4.add(sum, d);
   }
   if (sums != 0) addToTotals(sums, sum);
-}
-
-/** sums[k] += Σ_r x[r, k], every addition in doubles. */
-export function columnSums(x: usize, sums: usize, rows: usize, channels: usize): void {
-  const pixel = channels << 2;
-  const chunk = max<usize>(8, CHUNK_BYTES / max<usize>(1, pixel));
-  for (let done: usize = 0; done < rows; done += chunk) {
-    const end = min(rows, done + chunk) * pixel;
-    let k: usize = 0;
-    for (; k + 16 <= pixel; k += 16) {
-      const to = sums + (k << 1);
-      let low = v128.load(to);
-      let high = v128.load(to, 16);
-      for (let at = done * pixel + k; at < end; at += pixel) {
-        const v = v128.load(x + at);
-        low = f64x2.add(low, f64x2.promote_low_f32x4(v));
-        high = f64x2.add(high, f64x2.promote_low_f32x4(upperHalf(v)));
-      }
-      v128.store(to, low);
-      v128.store(to, high, 16);
-    }
-    for (; k < pixel; k += 4) {
-      let sum = load<f64>(sums + (k << 1));
-      for (let at = done * pixel + k; at < end; at += pixel) sum += load<f32>(x + at);
-      store<f64>(sums + (k << 1), sum);
-    }
-  }
-}
-
-/**
- * Frozen BatchNorm's backward pass: dx[r, k] = dy[r, k]·scale[k], sums[k] += Σ_r dy[r, k],
- * products[k] += Σ_r dy[r, k]·(x[r, k] − mean[k]), the latter two in doubles. dx may be dy, or 0 where it is not wanted.
- */
-export function scaledGradient(
-  dy: usize,
-  x: usize,
-  scale: usize,
-  mean: usize,
-  dx: usize,
-  sums: usize,
-  products: usize,
-  rows: usize,
-  channels: usize,
-): void {
-  const pixel = channels << 2;
-  const chunk = max<usize>(8, CHUNK_BYTES / max<usize>(1, pixel));
-  for (let done: usize = 0; done < rows; done += chunk) {
-    const end = min(rows, done + chunk) * pixel;
-    let k: usize = 0;
-    for (; k + 16 <= pixel; k += 16) {
-      const s = v128.load(scale + k);
-      const m = v128.load(mean + k);
-      let sum = f32x4.splat(0);
-      let product = f32x4.splat(0);
-      for (let at = done * pixel + k; at < end; at += pixel) {
-        const d = v128.load(dy + at);
-        sum = f32x4.add(sum, d);
-        product = f32x4.add(product, f32x4.mul(d, f32x4.sub(v128.load(x + at), m)));
-        if (dx != 0) v128.store(dx + at, f32x4.mul(d, s));
-      }
-      addToTotals(sums + (k << 1), sum);
-      addToTotals(products + (k << 1), product);
-    }
-    for (; k < pixel; k += 4) {
-      const s = load<f32>(scale + k);
-      const m = load<f32>(mean + k);
-      let sum: f32 = 0;
-      let product: f32 = 0;
-      for (let at = done * pixel + k; at < end; at += pixel) {
-        const d = load<f32>(dy + at);
-        sum += d;
-        product += d * (load<f32>(x + at) - m);
-        if (dx != 0) store<f32>(dx + at, d * s);
-      }
-      store<f64>(sums + (k << 1), load<f64>(sums + (k << 1)) + sum);
-      store<f64>(products + (k << 1), load<f64>(products + (k << 1)) + product);
-    }
-  }
-}
-
-function addToTotals(to: usize, terms: v128): void {
-  v128.store(to, f64x2.add(v128.load(to), f64x2.promote_low_f32x4(terms)));
-  v128.store(to, f64x2.add(v128.load(to, 16), f64x2.promote_low_f32x4(upperHalf(terms))), 16);
-}
-
-function upperHalf(v: v128): v128 {
-  return i8x16.shuffle(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
-}
-
-/** Doubles to floats. */
-export function roundTotals(totals: usize, to: usize, count: usize): void {
-  for (let k: usize = 0; k < count; k++) store<f32>(to + (k << 2), <f32>load<f64>(totals + (k << 3)));
 }

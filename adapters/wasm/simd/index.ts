@@ -1,4 +1,4 @@
-export { activationGradient, columnSums, roundTotals, scaledGradient } from './activation-gradient';
+export { activationGradient } from './activation-gradient';
 export { repeatChannels, sumGroups } from './channels';
 export { conv2dBackpropFilter } from './conv2d-filter';
 export { depthwiseConv2d } from './depthwise';
@@ -6,6 +6,8 @@ export { depthwiseBackpropFilter } from './depthwise-filter';
 export { depthwiseBackpropInput } from './depthwise-input';
 export { hasNotFinite } from './finite';
 export { foldBatchNorm, foldBatchNormGradient } from './fold';
+export { scaledGradient } from './frozen-batch-norm';
 export { adam, momentum } from './optimizers';
 export { averagePoolGradient, maxPool } from './pools';
 export { multiply, packedFloats, packPanels } from './product';
+export { columnSums, roundTotals } from './totals';
