@@ -9,7 +9,7 @@
  * rows that were left out.
  */
 import type { SimdKernels } from '../../wasm/simd';
-import { cut, cutImages } from './cuts';
+import { cut, cutImages, type Part } from './cuts';
 import type { KernelPool } from './kernel-pool';
 
 /** What is used of Emscripten's module. HEAPU8 is replaced when the heap grows. */
@@ -54,7 +54,7 @@ export function parallelKernels(kernels: SimdKernels, pool: KernelPool, heap: He
     sums: readonly Sums[],
     parts: readonly P[],
     task: (part: P, sumsAt: number[]) => number[],
-  ): void {
+  ): true {
     const size = sums.reduce((bytes, { count, bytesEach }) => bytes + count * bytesEach, 0);
     const bytes = size * (parts.length - 1);
     const scratch = heap._malloc(Math.max(16, bytes)) >>> 0;
@@ -81,6 +81,7 @@ export function parallelKernels(kernels: SimdKernels, pool: KernelPool, heap: He
     } finally {
       heap._free(scratch);
     }
+    return true;
   }
 
   function addUp({ at, count, bytesEach }: Sums, from: number): void {
@@ -93,206 +94,171 @@ export function parallelKernels(kernels: SimdKernels, pool: KernelPool, heap: He
     for (let k = 0; k < count; k++) to[k] += terms[k];
   }
 
+  /**
+   * A kernel that is cut where that is worth it.
+   * @param run Runs it on the threads, or gives false: then it is run here, whole.
+   */
+  function orWhole<K extends keyof SimdKernels>(
+    name: K,
+    run: (...args: Parameters<SimdKernels[K]>) => boolean,
+  ): (...args: Parameters<SimdKernels[K]>) => void {
+    const whole = kernels[name] as (...args: Parameters<SimdKernels[K]>) => unknown;
+    return (...args) => {
+      if (!run(...args)) whole(...args);
+    };
+  }
+
+  /** Runs tasks that write to places of their own. */
+  function runEach<P>(kernel: keyof SimdKernels, parts: readonly P[], task: (part: P) => readonly number[]): true {
+    pool.run(kernel, parts.map(task));
+    return true;
+  }
+
   return {
     ...kernels,
 
-    multiply(a, panels, bias, c, rows, k, n, low, high) {
-      if (rows * k * n < WORTH_IT) return kernels.multiply(a, panels, bias, c, rows, k, n, low, high);
+    multiply: orWhole('multiply', (a, panels, bias, c, rows, k, n, low, high) => {
+      if (rows * k * n < WORTH_IT) return false;
       // The kernel takes four rows at a time.
-      const parts = cut(rows, fine, 4);
-      pool.run(
-        'multiply',
-        parts.map(({ from, count }) => [
-          a + from * k * FLOAT,
-          panels,
-          bias,
-          c + from * n * FLOAT,
-          count,
-          k,
-          n,
-          low,
-          high,
-        ]),
-      );
-    },
+      return runEach('multiply', cut(rows, fine, 4), ({ from, count }) => [
+        ...[a + from * k * FLOAT, panels, bias, c + from * n * FLOAT],
+        ...[count, k, n, low, high],
+      ]);
+    }),
 
-    activationGradient(dy, y, dz, sums, rows, channels, ...slope) {
-      if (rows * channels < WORTH_IT_EACH) {
-        return kernels.activationGradient(dy, y, dz, sums, rows, channels, ...slope);
-      }
-      const task = (from: number, count: number, to: number) => {
+    activationGradient: orWhole('activationGradient', (dy, y, dz, sums, rows, channels, ...slope) => {
+      if (rows * channels < WORTH_IT_EACH) return false;
+      const task = ({ from, count }: Part, to: number) => {
         const skip = from * channels * FLOAT;
         return [dy + skip, y + skip, dz + skip, to, count, channels, ...slope];
       };
-      if (sums === 0) {
-        pool.run(
-          'activationGradient',
-          cut(rows, fine).map(({ from, count }) => task(from, count, 0)),
-        );
-        return;
-      }
+      if (sums === 0) return runEach('activationGradient', cut(rows, fine), (part) => task(part, 0));
       const all = [{ at: sums, count: channels, bytesEach: DOUBLE } as const];
-      runSumming('activationGradient', all, cut(rows, threads), ({ from, count }, [to]) => task(from, count, to));
-    },
+      return runSumming('activationGradient', all, cut(rows, threads), (part, [to]) => task(part, to));
+    }),
 
-    columnSums(x, sums, rows, channels) {
-      if (rows * channels < WORTH_IT_EACH) return kernels.columnSums(x, sums, rows, channels);
+    columnSums: orWhole('columnSums', (x, sums, rows, channels) => {
+      if (rows * channels < WORTH_IT_EACH) return false;
       const all = [{ at: sums, count: channels, bytesEach: DOUBLE } as const];
-      runSumming('columnSums', all, cut(rows, threads), ({ from, count }, [to]) => [
+      return runSumming('columnSums', all, cut(rows, threads), ({ from, count }, [to]) => [
         x + from * channels * FLOAT,
         to,
         count,
         channels,
       ]);
-    },
+    }),
 
-    scaledGradient(dy, x, scale, mean, dx, sums, products, rows, channels) {
-      if (rows * channels < WORTH_IT_EACH) {
-        return kernels.scaledGradient(dy, x, scale, mean, dx, sums, products, rows, channels);
-      }
+    scaledGradient: orWhole('scaledGradient', (dy, x, scale, mean, dx, sums, products, rows, channels) => {
+      if (rows * channels < WORTH_IT_EACH) return false;
       const all = [sums, products].map((at) => ({ at, count: channels, bytesEach: DOUBLE }) as const);
-      runSumming('scaledGradient', all, cut(rows, threads), ({ from, count }, [toSums, toProducts]) => {
+      return runSumming('scaledGradient', all, cut(rows, threads), ({ from, count }, [toSums, toProducts]) => {
         const skip = from * channels * FLOAT;
         const to = dx === 0 ? 0 : dx + skip;
         return [dy + skip, x + skip, scale, mean, to, toSums, toProducts, count, channels];
       });
-    },
+    }),
 
-    conv2dBackpropFilter(x, dy, dw, images, h, w, channels, outH, outW, filters, kh, kw, sh, sw, top, left) {
-      const rows = images * outH * outW;
-      if (rows * channels * filters * kh * kw < WORTH_IT || rows < ROWS_WORTH_IT * threads) {
-        return kernels.conv2dBackpropFilter(
-          ...([x, dy, dw, images, h, w, channels, outH, outW] as const),
-          ...([filters, kh, kw, sh, sw, top, left] as const),
-        );
-      }
-      const all = [{ at: dw, count: kh * kw * channels * filters, bytesEach: FLOAT } as const];
-      const isProduct = [kh, kw, sh, sw].every((n) => n === 1) && top === 0 && left === 0 && h === outH && w === outW;
-      if (isProduct) {
-        // Pixels are all alike, whatever their image and row.
-        runSumming('conv2dBackpropFilter', all, cut(images * h * w, threads), ({ from, count }, [to]) => [
-          ...[x + from * channels * FLOAT, dy + from * filters * FLOAT, to],
-          ...[1, 1, count, channels, 1, count, filters, kh, kw, sh, sw, top, left],
+    conv2dBackpropFilter: orWhole(
+      'conv2dBackpropFilter',
+      (x, dy, dw, images, h, w, channels, outH, outW, filters, kh, kw, sh, sw, top, left) => {
+        const rows = images * outH * outW;
+        if (rows * channels * filters * kh * kw < WORTH_IT || rows < ROWS_WORTH_IT * threads) return false;
+        const all = [{ at: dw, count: kh * kw * channels * filters, bytesEach: FLOAT } as const];
+        const isProduct = [kh, kw, sh, sw].every((n) => n === 1) && top === 0 && left === 0 && h === outH && w === outW;
+        if (isProduct) {
+          // Pixels are all alike, whatever their image and row.
+          return runSumming('conv2dBackpropFilter', all, cut(images * h * w, threads), ({ from, count }, [to]) => [
+            ...[x + from * channels * FLOAT, dy + from * filters * FLOAT, to],
+            ...[1, 1, count, channels, 1, count, filters, kh, kw, sh, sw, top, left],
+          ]);
+        }
+        return runSumming('conv2dBackpropFilter', all, cutImages(images, outH, threads), (band, [to]) => [
+          x + band.image * h * w * channels * FLOAT,
+          dy + (band.image * outH + band.row) * outW * filters * FLOAT,
+          ...[to, band.images, h, w, channels, band.rows, outW, filters, kh, kw, sh, sw, top - band.row * sh, left],
         ]);
-        return;
-      }
-      runSumming('conv2dBackpropFilter', all, cutImages(images, outH, threads), (band, [to]) => [
-        x + band.image * h * w * channels * FLOAT,
-        dy + (band.image * outH + band.row) * outW * filters * FLOAT,
-        ...[to, band.images, h, w, channels, band.rows, outW, filters, kh, kw, sh, sw, top - band.row * sh, left],
-      ]);
-    },
+      },
+    ),
 
-    depthwiseConv2d(x, filter, bias, y, images, h, w, channels, outH, outW, kh, kw, sh, sw, top, left, low, high) {
-      if (images * outH * outW * channels * kh * kw < WORTH_IT) {
-        return kernels.depthwiseConv2d(
-          ...([x, filter, bias, y, images, h, w, channels, outH] as const),
-          ...([outW, kh, kw, sh, sw, top, left, low, high] as const),
-        );
-      }
-      pool.run(
-        'depthwiseConv2d',
-        cutImages(images, outH, fine).map((band) => [
+    depthwiseConv2d: orWhole(
+      'depthwiseConv2d',
+      (x, filter, bias, y, images, h, w, channels, outH, outW, kh, kw, sh, sw, top, left, low, high) => {
+        if (images * outH * outW * channels * kh * kw < WORTH_IT) return false;
+        return runEach('depthwiseConv2d', cutImages(images, outH, fine), (band) => [
           x + band.image * h * w * channels * FLOAT,
           filter,
           bias,
           y + (band.image * outH + band.row) * outW * channels * FLOAT,
           ...[band.images, h, w, channels, band.rows, outW, kh, kw, sh, sw, top - band.row * sh, left, low, high],
-        ]),
-      );
-    },
+        ]);
+      },
+    ),
 
-    depthwiseBackpropFilter(x, dy, dw, images, h, w, channels, outH, outW, kh, kw, sh, sw, top, left) {
-      if (images * outH * outW * channels * kh * kw < WORTH_IT) {
-        return kernels.depthwiseBackpropFilter(
-          ...([x, dy, dw, images, h, w, channels, outH, outW] as const),
-          ...([kh, kw, sh, sw, top, left] as const),
-        );
-      }
-      const all = [{ at: dw, count: kh * kw * channels, bytesEach: FLOAT } as const];
-      runSumming('depthwiseBackpropFilter', all, cutImages(images, outH, threads), (band, [to]) => [
-        x + band.image * h * w * channels * FLOAT,
-        dy + (band.image * outH + band.row) * outW * channels * FLOAT,
-        ...[to, band.images, h, w, channels, band.rows, outW, kh, kw, sh, sw, top - band.row * sh, left],
-      ]);
-    },
+    depthwiseBackpropFilter: orWhole(
+      'depthwiseBackpropFilter',
+      (x, dy, dw, images, h, w, channels, outH, outW, kh, kw, sh, sw, top, left) => {
+        if (images * outH * outW * channels * kh * kw < WORTH_IT) return false;
+        const all = [{ at: dw, count: kh * kw * channels, bytesEach: FLOAT } as const];
+        return runSumming('depthwiseBackpropFilter', all, cutImages(images, outH, threads), (band, [to]) => [
+          x + band.image * h * w * channels * FLOAT,
+          dy + (band.image * outH + band.row) * outW * channels * FLOAT,
+          ...[to, band.images, h, w, channels, band.rows, outW, kh, kw, sh, sw, top - band.row * sh, left],
+        ]);
+      },
+    ),
 
-    depthwiseBackpropInput(dy, filter, dx, images, h, w, channels, outH, outW, kh, kw, sh, sw, top, left) {
-      if (images * outH * outW * channels * kh * kw < WORTH_IT) {
-        return kernels.depthwiseBackpropInput(
-          ...([dy, filter, dx, images, h, w, channels, outH, outW] as const),
-          ...([kh, kw, sh, sw, top, left] as const),
-        );
-      }
-      // Here the rows are those of dx, and `top` counts the other way.
-      pool.run(
-        'depthwiseBackpropInput',
-        cutImages(images, h, fine).map((band) => [
+    depthwiseBackpropInput: orWhole(
+      'depthwiseBackpropInput',
+      (dy, filter, dx, images, h, w, channels, outH, outW, kh, kw, sh, sw, top, left) => {
+        if (images * outH * outW * channels * kh * kw < WORTH_IT) return false;
+        // Here the rows are those of dx, and `top` counts the other way.
+        return runEach('depthwiseBackpropInput', cutImages(images, h, fine), (band) => [
           dy + band.image * outH * outW * channels * FLOAT,
           filter,
           dx + (band.image * h + band.row) * w * channels * FLOAT,
           ...[band.images, band.rows, w, channels, outH, outW, kh, kw, sh, sw, top + band.row, left],
-        ]),
-      );
-    },
+        ]);
+      },
+    ),
 
-    maxPool(x, y, dy, dx, images, d, h, w, channels, outD, outH, outW, kd, kh, kw, ...window) {
-      const tasks = (parts: number) =>
-        cut(images, parts).map(({ from, count }) => {
-          const input = from * d * h * w * channels * FLOAT;
-          const output = from * outD * outH * outW * channels * FLOAT;
-          const values = y === 0 ? [0, dy + output, dx + input] : [y + output, 0, 0];
-          return [x + input, ...values, count, d, h, w, channels, outD, outH, outW, kd, kh, kw, ...window];
-        });
-      const work = images * outD * outH * outW * channels * kd * kh * kw;
-      if (images > 1 && work >= WORTH_IT) pool.run('maxPool', tasks(fine));
-      else kernels.maxPool(x, y, dy, dx, images, d, h, w, channels, outD, outH, outW, kd, kh, kw, ...window);
-    },
+    maxPool: orWhole('maxPool', (x, y, dy, dx, images, d, h, w, channels, outD, outH, outW, kd, kh, kw, ...window) => {
+      if (images < 2 || images * outD * outH * outW * channels * kd * kh * kw < WORTH_IT) return false;
+      return runEach('maxPool', cut(images, fine), ({ from, count }) => {
+        const input = from * d * h * w * channels * FLOAT;
+        const output = from * outD * outH * outW * channels * FLOAT;
+        const values = y === 0 ? [0, dy + output, dx + input] : [y + output, 0, 0];
+        return [x + input, ...values, count, d, h, w, channels, outD, outH, outW, kd, kh, kw, ...window];
+      });
+    }),
 
-    averagePoolGradient(dy, dx, images, d, h, w, channels, outD, outH, outW, kd, kh, kw, ...window) {
-      const work = images * outD * outH * outW * channels * kd * kh * kw;
-      if (images < 2 || work < WORTH_IT) {
-        return kernels.averagePoolGradient(
-          ...([dy, dx, images, d, h, w, channels, outD, outH, outW, kd, kh, kw] as const),
-          ...window,
-        );
-      }
-      pool.run(
-        'averagePoolGradient',
-        cut(images, fine).map(({ from, count }) => [
+    averagePoolGradient: orWhole(
+      'averagePoolGradient',
+      (dy, dx, images, d, h, w, channels, outD, outH, outW, kd, kh, kw, ...window) => {
+        if (images < 2 || images * outD * outH * outW * channels * kd * kh * kw < WORTH_IT) return false;
+        return runEach('averagePoolGradient', cut(images, fine), ({ from, count }) => [
           dy + from * outD * outH * outW * channels * FLOAT,
           dx + from * d * h * w * channels * FLOAT,
           ...[count, d, h, w, channels, outD, outH, outW, kd, kh, kw, ...window],
-        ]),
-      );
-    },
+        ]);
+      },
+    ),
 
-    adam(value, m, v, gradient, newValue, newM, newV, count, ...rest) {
-      if (count < WORTH_IT_EACH) return kernels.adam(value, m, v, gradient, newValue, newM, newV, count, ...rest);
-      pool.run(
-        'adam',
-        cut(count, fine, 4).map((part) => [
-          ...[value, m, v, gradient, newValue, newM, newV].map((at) => at + part.from * FLOAT),
-          part.count,
-          ...rest,
-        ]),
-      );
-    },
+    adam: orWhole('adam', (value, m, v, gradient, newValue, newM, newV, count, ...rest) => {
+      if (count < WORTH_IT_EACH) return false;
+      return runEach('adam', cut(count, fine, 4), (part) => [
+        ...[value, m, v, gradient, newValue, newM, newV].map((at) => at + part.from * FLOAT),
+        part.count,
+        ...rest,
+      ]);
+    }),
 
-    momentum(value, accumulation, gradient, newValue, newAccumulation, count, mu, negativeRate, nesterov) {
-      if (count < WORTH_IT_EACH) {
-        return kernels.momentum(
-          ...([value, accumulation, gradient, newValue, newAccumulation] as const),
-          ...([count, mu, negativeRate, nesterov] as const),
-        );
-      }
-      pool.run(
-        'momentum',
-        cut(count, fine, 4).map((part) => [
-          ...[value, accumulation, gradient, newValue, newAccumulation].map((at) => at + part.from * FLOAT),
-          ...[part.count, mu, negativeRate, Number(nesterov)],
-        ]),
-      );
-    },
+    momentum: orWhole('momentum', (value, accumulation, gradient, newValue, newAccumulation, count, ...rest) => {
+      if (count < WORTH_IT_EACH) return false;
+      const [mu, negativeRate, nesterov] = rest;
+      return runEach('momentum', cut(count, fine, 4), (part) => [
+        ...[value, accumulation, gradient, newValue, newAccumulation].map((at) => at + part.from * FLOAT),
+        ...[part.count, mu, negativeRate, Number(nesterov)],
+      ]);
+    }),
   };
 }
