@@ -12,7 +12,7 @@ import { setMode, toDeploy } from 'tfjs-tune-mode';
 import { DIMENSIONS, KINDS, rowsOf } from '../helpers/block-table';
 import { type BlockCase, buildModel, type Numbers, quantityOf, sample } from '../helpers/blocks';
 import { type BlockReference, type KindName, relativeError, xShape, yShape } from '../helpers/reference';
-import { gradients, outputs, read, switchTo } from './numbers';
+import { batchNormsRunBy, gradients, outputs, read, switchTo } from './numbers';
 
 export interface BlockRow {
   name: string;
@@ -48,7 +48,11 @@ async function checkBlock(block: BlockCase, seed: number, backend: string): Prom
   await switchTo('cpu');
   const stock = buildModel(block, data);
   setMode(stock, 'eval');
-  const y = await outputs(stock, x);
+  let y: Numbers = new Map();
+  const ofEval = await batchNormsRunBy(async () => {
+    y = await outputs(stock, x);
+  });
+  if (ofEval === 0) throw new Error('Eval runs no BatchNorm: that Tune runs none would say nothing');
   const slopes = tfjsHasGradients(block) ? await gradients(stock, x, r, nameOf) : ofFormula(stock, expected);
   stock.dispose();
 
@@ -57,8 +61,11 @@ async function checkBlock(block: BlockCase, seed: number, backend: string): Prom
   const model = buildModel(block, data);
   const report = setMode(model, 'tune', { fuseActivation: block.fuse });
   if (report.pairs.length !== 1 || report.skipped.length > 0) throw new Error(`not one pair:\n${report}`);
-  expectNear('Tune', await outputs(model, x), y, expected);
-  expectNear('Tune', await gradients(model, x, r, nameOf), slopes, expected);
+  const ofTune = await batchNormsRunBy(async () => {
+    expectNear('Tune', await outputs(model, x), y, expected);
+    expectNear('Tune', await gradients(model, x, r, nameOf), slopes, expected);
+  });
+  if (ofTune !== 0) throw new Error('Tune runs a BatchNorm: it has fallen back to Eval');
   const deployed = toDeploy(model);
   expectNear('Deploy', await read(() => ({ 'y of predict': deployed.predict(x()) as tf.Tensor })), y, expected);
   deployed.dispose();

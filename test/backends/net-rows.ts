@@ -12,7 +12,7 @@ import { setMode, toDeploy } from 'tfjs-tune-mode';
 import type { Numbers } from '../helpers/blocks';
 import { inputsFor, randomise, rounding, targetsFor } from '../helpers/models';
 import { NETS, type Net } from './nets';
-import { gradients, outputs, read, switchTo } from './numbers';
+import { batchNormsRunBy, gradients, outputs, read, switchTo } from './numbers';
 
 export const NET_ROWS = NETS.map((net) => ({
   name: `a net for ${net.name}`,
@@ -48,13 +48,18 @@ async function measure({ build, blocks, options }: Net, mode: 'eval' | 'tune') {
   const [xs] = inputsFor(model, 2, 8);
   const [ys] = targetsFor(model, 3, 8);
   const x = () => xs.clone();
-  const y = await outputs(model, x);
-  const slopes = await gradients(
-    model,
-    x,
-    () => ys.clone(),
-    ({ name }) => `${order(model, name)}`,
-  );
+  let y: Numbers = new Map();
+  let slopes: Numbers = new Map();
+  const ownBatchNorms = await batchNormsRunBy(async () => {
+    y = await outputs(model, x);
+    slopes = await gradients(
+      model,
+      x,
+      () => ys.clone(),
+      ({ name }) => `${order(model, name)}`,
+    );
+  });
+  if ((mode === 'eval') !== ownBatchNorms > 0) throw new Error(`${mode} mode runs BatchNorm ${ownBatchNorms} times`);
 
   const statistics = await movingStatistics(model);
   const optimizer = tf.train.sgd(0.05);

@@ -30,6 +30,23 @@ export async function withDeviceErrors(run: () => Promise<void>): Promise<void> 
   if ('error' in outcome) throw outcome.error;
 }
 
+/** How often BatchNorm is run as itself, on the active backend: in Eval for every one, in Tune for none that is paired. */
+export async function batchNormsRunBy(run: () => Promise<void>): Promise<number> {
+  const config = tf.getKernel(tf.FusedBatchNorm, tf.getBackend());
+  const { kernelFunc } = config;
+  let count = 0;
+  config.kernelFunc = (args) => {
+    count++;
+    return kernelFunc(args);
+  };
+  try {
+    await run();
+  } finally {
+    config.kernelFunc = kernelFunc;
+  }
+  return count;
+}
+
 /** The numbers in the tensors that `compute` makes; no tensor is left. */
 export async function read(compute: () => Record<string, tf.Tensor>): Promise<Numbers> {
   const tensors = tf.tidy(compute);
