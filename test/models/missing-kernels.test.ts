@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
 import { enableTuneMode } from '../../src';
 import { useBackend } from '../helpers/backends';
+import { countsOf } from './gradients';
 
 /** tfjs's wasm backend as it comes, or cpu without one of its kernels. */
 async function without(backend: string, kernel: string, run: () => Promise<void>): Promise<void> {
@@ -30,6 +31,8 @@ function net(conv: tfl.layers.Layer): tfl.Sequential {
 const conv2d = () => tfl.layers.conv2d({ inputShape: [6, 6, 2], filters: 3, kernelSize: 3, name: 'stem' });
 const depthwise = () => tfl.layers.depthwiseConv2d({ inputShape: [6, 6, 3], kernelSize: 3, name: 'stem' });
 
+const CONVOLUTIONS = ['FusedConv2D', 'FusedDepthwiseConv2D', 'Conv2D', 'DepthwiseConv2dNative'];
+
 describe.each([
   ['cpu', tf.Conv2DBackpropFilter, conv2d, /tfjs-tune-mode\/wasm/],
   ['wasm', tf.Conv2DBackpropFilter, conv2d, /registerWasmTrainingKernels\(\) from 'tfjs-tune-mode\/wasm'/],
@@ -43,14 +46,11 @@ describe.each([
       const x = tf.randomNormal([2, ...(model.inputs[0].shape.slice(1) as number[])]);
       const y = tf.randomNormal([2, 3]);
       const before = model.getWeights().map((weight) => Array.from(weight.dataSync()));
-      const convolutions = countCalls(backend, [
-        'FusedConv2D',
-        'FusedDepthwiseConv2D',
-        'Conv2D',
-        'DepthwiseConv2dNative',
-      ]);
-      const failure = await model.fit(x, y, { epochs: 1, verbose: 0 }).catch((error: Error) => error);
-      expect(convolutions()).toBe(0);
+      let failure: unknown;
+      const counts = await countsOf(CONVOLUTIONS, async () => {
+        failure = await model.fit(x, y, { epochs: 1, verbose: 0 }).catch((error: Error) => error);
+      });
+      expect(counts).toEqual(Object.fromEntries(CONVOLUTIONS.map((name) => [name, 0])));
       expect(failure).toMatchObject({ name: 'TuneModeError', code: 'unsupported' });
       const { message } = failure as Error;
       expect(message).toContain(`'${kernel}'`);
@@ -78,22 +78,3 @@ describe.each([
     });
   });
 });
-
-function countCalls(backend: string, names: string[]): () => number {
-  let calls = 0;
-  const undos = names.map((name) => {
-    const config = tf.getKernel(name, backend)!;
-    const { kernelFunc } = config;
-    config.kernelFunc = (args) => {
-      calls++;
-      return kernelFunc(args);
-    };
-    return () => {
-      config.kernelFunc = kernelFunc;
-    };
-  });
-  return () => {
-    for (const undo of undos) undo();
-    return calls;
-  };
-}
