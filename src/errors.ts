@@ -2,6 +2,7 @@
  * Every reason for which this package refuses to go on. A closed union: switch over it.
  *
  * - `not-a-layers-model`: the argument is no tfjs-layers `LayersModel` (a `GraphModel`, a path, `undefined` …).
+ * - `not-a-graph-model`: the argument is no tfjs `GraphModel`, and leads to none.
  * - `model-not-built`: the model has no inputs or outputs yet (a `Sequential` without layers or `inputShape`).
  * - `model-disposed`: the model's weights have been disposed.
  * - `invalid-mode`: not one of `'train'`, `'eval'`, `'tune'`.
@@ -12,11 +13,13 @@
  * - `unsupported`: a computation that this package cannot do right, refused rather than done wrong.
  * - `out-of-memory`: a tensor does not fit into the backend's memory any more.
  * - `not-found`: a file or folder does not exist.
+ * - `download-failed`: a server cannot be reached, or answers with something else than the file that was asked for.
  * - `invalid-model-file`: a model file that cannot be read: what is wrong, and where.
  * - `invalid-data`: pictures or a data set that cannot be used.
  */
 export type TuneModeErrorCode =
   | 'not-a-layers-model'
+  | 'not-a-graph-model'
   | 'model-not-built'
   | 'model-disposed'
   | 'invalid-mode'
@@ -27,6 +30,7 @@ export type TuneModeErrorCode =
   | 'unsupported'
   | 'out-of-memory'
   | 'not-found'
+  | 'download-failed'
   | 'invalid-model-file'
   | 'invalid-data';
 

@@ -1,0 +1,54 @@
+/** The attributes of a graph's node, in both forms in which converters have written them. */
+import { TuneModeError } from '../../src/errors';
+import type { GraphNode } from './graph';
+
+/** One attribute as JSON: numbers may be strings, strings base64 or lists of character codes, enums names or numbers. */
+export interface Attribute {
+  b?: boolean;
+  i?: number | string;
+  f?: number | string;
+  s?: string | number[];
+  type?: string | number;
+  shape?: { dim?: { size?: number | string }[]; unknownRank?: boolean };
+  list?: { i?: (number | string)[]; s?: (string | number[])[]; f?: (number | string)[] };
+}
+
+export function flag(node: GraphNode, name: string): boolean {
+  return node.attributes[name]?.b === true;
+}
+
+export function number(node: GraphNode, name: string, otherwise: number): number {
+  const { i, f } = node.attributes[name] ?? {};
+  return Number(f ?? i ?? otherwise);
+}
+
+export function numbers(node: GraphNode, name: string): number[] {
+  return (node.attributes[name]?.list?.i ?? []).map(Number);
+}
+
+export function text(node: GraphNode, name: string, otherwise: string): string {
+  const value = node.attributes[name]?.s;
+  return value === undefined ? otherwise : decode(value);
+}
+
+export function texts(node: GraphNode, name: string): string[] {
+  return (node.attributes[name]?.list?.s ?? []).map(decode);
+}
+
+/** The sizes, null for an unknown one, or undefined where even the rank is unknown. */
+export function shape(node: GraphNode, name: string): (number | null)[] | undefined {
+  const found = node.attributes[name]?.shape;
+  if (found === undefined || found.unknownRank === true) return undefined;
+  return (found.dim ?? []).map(({ size }) => (size === undefined || Number(size) < 0 ? null : Number(size)));
+}
+
+function decode(value: string | number[]): string {
+  if (Array.isArray(value)) return String.fromCharCode(...value);
+  try {
+    return atob(value);
+  } catch (error) {
+    throw new TuneModeError('invalid-model-file', `An attribute of the graph is no base64: ${JSON.stringify(value)}.`, {
+      cause: error,
+    });
+  }
+}

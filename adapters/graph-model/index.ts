@@ -1,0 +1,6 @@
+/** tfjs-tune-mode/graph-model: GraphModels made trainable, and written back. */
+export { GraphOperation } from './graph-operation';
+export { type LiftOptions, liftGraphModel } from './lift';
+export type { ConvForm, LiftedModel, LiftedParameter, LiftedProduct, LiftReport, NodeReport } from './lifted';
+export type { GraphSource } from './read';
+export { saveGraphModel, toGraphModel, type WriteBackOptions } from './write-back';

@@ -1,0 +1,138 @@
+/** Which part of a graph is lifted: where it begins, and where it ends. */
+import type { Shape } from '@tensorflow/tfjs-layers';
+import { shape as shapeAttribute } from './attributes';
+import { type Edge, edgeName, type Graph, type GraphNode } from './graph';
+import type { Lifting } from './lifting';
+import { opOf } from './ops';
+
+/** The nodes with a kernel that is a constant: what training is about. */
+export function productsOf(graph: Graph): GraphNode[] {
+  return graph.nodes.filter(
+    (node) =>
+      opOf(node.op)?.product === true && node.inputs.length > 1 && constantBehind(graph, node.inputs[1]) !== undefined,
+  );
+}
+
+/**
+ * The tensors at which the trainable part begins: backwards from every product, the placeholders and what comes out of
+ * nodes that cannot be lifted (a loop that resizes pictures one by one, say), unless there is a product before them.
+ * @param blocked nodes that turned out to be impossible to lift, though their op is known.
+ */
+export function findInputs(graph: Graph, blocked: ReadonlySet<GraphNode>): Edge[] {
+  const products = productsOf(graph);
+  const behindProduct = descendants(graph, products);
+  const found = new Map<string, Edge>();
+  const seen = new Set<GraphNode>();
+  const stack = [...products];
+  for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
+    if (seen.has(node)) continue;
+    seen.add(node);
+    for (const edge of dataInputs(node)) {
+      const source = graph.byName.get(edge.node) as GraphNode;
+      if (source.op === 'Const') continue;
+      const isStart = source.op.startsWith('Placeholder') || opOf(source.op) === undefined || blocked.has(source);
+      if (!isStart) stack.push(source);
+      else if (!behindProduct.has(source)) found.set(edgeName(edge), edge);
+    }
+  }
+  return [...found.values()];
+}
+
+function dataInputs(node: GraphNode): Edge[] {
+  return opOf(node.op)?.data?.(node) ?? node.inputs;
+}
+
+/** The nodes whose values depend on some of these. */
+export function descendants(graph: Graph, from: readonly GraphNode[]): Set<GraphNode> {
+  const found = new Set<GraphNode>();
+  const stack = [...from];
+  for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
+    for (const consumer of graph.consumersOf(node.name)) {
+      if (!found.has(consumer)) {
+        found.add(consumer);
+        stack.push(consumer);
+      }
+    }
+  }
+  return found;
+}
+
+/** What the graph says of a tensor's shape; the batch is always open, and the channels are those that a kernel asks for. */
+export function shapeOf(graph: Graph, edge: Edge): Shape | undefined {
+  const node = graph.byName.get(edge.node) as GraphNode;
+  const channels = channelsAskedFor(graph, node);
+  const stated = statedShape(graph, node);
+  if (stated === undefined) return channels === undefined ? undefined : [null, null, null, channels];
+  const inner = stated.slice(1);
+  if (inner.length === 3) inner[2] ??= channels ?? null;
+  return [null, ...inner];
+}
+
+function statedShape(graph: Graph, node: GraphNode): (number | null)[] | undefined {
+  if (node.op.startsWith('Placeholder')) return shapeAttribute(node, 'shape');
+  if (node.op === 'TensorArrayGatherV3') {
+    const element = shapeAttribute(node, 'element_shape');
+    return element && [null, ...element];
+  }
+  if (node.op === 'TensorListStack') {
+    const element = constantBehind(graph, node.inputs[1]);
+    return element && [null, ...Array.from(element as ArrayLike<number>, (size) => (size < 0 ? null : size))];
+  }
+  return undefined;
+}
+
+/** Input channels of the first convolution behind a tensor, on a way on which nothing else changes them. */
+function channelsAskedFor(graph: Graph, from: GraphNode): number | undefined {
+  for (let node = from, steps = 0; steps < 20; steps++) {
+    const consumers = graph.consumersOf(node.name);
+    const conv = consumers.find((each) => /Conv2[dD]/.test(each.op) && each.inputs[0]?.node === node.name);
+    const kernel = conv && constantNode(graph, conv.inputs[1]);
+    if (kernel !== undefined) return graph.constants.get(kernel.name)?.shape[2];
+    const next = consumers.find(({ op }) =>
+      /^(Cast|Identity|Mul|Sub|AddV?2?|RealDiv|Pad|PadV2|Relu6?|BiasAdd)$/.test(op),
+    );
+    if (next === undefined) return undefined;
+    node = next;
+  }
+  return undefined;
+}
+
+function constantNode(graph: Graph, edge: Edge | undefined): GraphNode | undefined {
+  let node = edge && graph.byName.get(edge.node);
+  while (node?.op === 'Identity') node = graph.byName.get(node.inputs[0]?.node);
+  return node?.op === 'Const' ? node : undefined;
+}
+
+function constantBehind(graph: Graph, edge: Edge | undefined) {
+  const node = constantNode(graph, edge);
+  return node && graph.constants.get(node.name)?.values;
+}
+
+/**
+ * The tensors at which the lifted part ends: outputs of the graph that were lifted, and whatever a node takes that was
+ * not; of those only what depends on a product.
+ */
+export function findOutputs(lifting: Lifting): Edge[] {
+  const { graph } = lifting;
+  const trained = descendants(
+    graph,
+    productsOf(graph).filter((node) => lifting.isComputed(node)),
+  );
+  for (const node of productsOf(graph)) if (lifting.isComputed(node)) trained.add(node);
+  const asked = new Set(graph.outputs);
+  // By tensor: an Identity gives the same one once more.
+  const found = new Map<unknown, Edge>();
+  for (const node of graph.nodes) {
+    if (!trained.has(node)) continue;
+    for (const edge of lifting.outputsOf(node)) {
+      const isTaken = graph
+        .consumersOf(node.name)
+        .some(
+          (consumer) =>
+            !lifting.isComputed(consumer) && dataInputs(consumer).some((each) => edgeName(each) === edgeName(edge)),
+        );
+      if (asked.has(edgeName(edge)) || isTaken) found.set(lifting.tensorOf(edge), edge);
+    }
+  }
+  return [...found.values()];
+}
