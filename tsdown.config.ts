@@ -13,17 +13,29 @@ const library = {
   node: 'adapters/node/index.ts',
   wasm: 'adapters/wasm/index.ts',
   'fine-tune': 'src/fine-tune/index.ts',
+  'graph-model': 'adapters/graph-model/index.ts',
+  zoo: 'zoo/index.ts',
+  'zoo-browser': 'zoo/browser.ts',
 };
 
+// What registers something with tfjs when it is loaded: package.json's sideEffects names it, so that no bundler drops it.
+const registering = { name: 'register-layers', test: /graph-model[/\\]graph-operation\.ts$/ };
+
 export default defineConfig([
-  { ...shared, entry: { ...library, cli: 'cli/main.ts' }, format: ['esm'], dts: true },
+  {
+    ...shared,
+    entry: { ...library, cli: 'cli/main.ts' },
+    format: ['esm'],
+    dts: true,
+    outputOptions: { codeSplitting: { groups: [registering] } },
+  },
   {
     ...shared,
     entry: library,
     format: ['cjs'],
     dts: true,
     // The helpers of the CommonJS format in a chunk of their own: in an entry they would be exported to the user.
-    outputOptions: { codeSplitting: { groups: [{ name: 'runtime', test: /rolldown[:/\\]runtime/ }] } },
+    outputOptions: { codeSplitting: { groups: [{ name: 'runtime', test: /rolldown[:/\\]runtime/ }, registering] } },
   },
   // The program of a decoding thread, for both formats: in one file, so that nothing of tfjs can come along.
   { ...shared, entry: { 'picture-worker': 'adapters/node/picture-worker.ts' }, format: ['esm'], dts: false },

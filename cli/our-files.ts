@@ -4,8 +4,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 
 const RESULT = [
-  /^(history\.json|metadata\.json|report\.html|tuned|deploy)$/,
-  /^(tuned|deploy)\/(model\.json|metadata\.json|group1-shard\d+of\d+\.[0-9a-f]+\.bin)$/,
+  /^(history\.json|metadata\.json|report\.html|tuned|deploy|graph)$/,
+  /^(tuned|deploy|graph)\/(model\.json|metadata\.json|group1-shard\d+of\d+\.[0-9a-f]+\.bin)$/,
   // Left by file managers, and nobody's work.
   /(^|\/)(\.DS_Store|Thumbs\.db|desktop\.ini)$/,
 ];

@@ -1,9 +1,7 @@
 /** The progress of long work on stderr: one line that is written over on a terminal, plain lines elsewhere. */
+import { EMPTY_LINE, progressText } from '../adapters/node/progress-bar';
 import type { Output } from './command';
 
-const BAR_CELLS = 20;
-/** A shorter bar says nothing. */
-const LEAST_CELLS = 4;
 /** Terminals are slow: not written to more often. */
 const EVERY_MS = 80;
 
@@ -22,11 +20,7 @@ export class ProgressLine {
     const now = performance.now();
     if (terminal === undefined || (now - this.last < EVERY_MS && share < 1)) return;
     this.last = now;
-    // One column is left free: a line that fills the last one would wrap on some terminals. The bar gives way to the words.
-    const columns = Math.max(1, terminal.columns() - 1);
-    const cells = Math.max(0, Math.min(BAR_CELLS, columns - before.length - after.length - 2));
-    const line = [before, ...(cells >= LEAST_CELLS ? [bar(share, cells)] : []), after].join(' ');
-    terminal.write(`\r\x1b[K${[...line].slice(0, columns).join('')}`);
+    terminal.write(`${EMPTY_LINE}${progressText(before, share, after, terminal.columns())}`);
     this.shown = true;
   }
 
@@ -38,14 +32,9 @@ export class ProgressLine {
 
   /** Makes room, before anything else is written. */
   clear(): void {
-    if (this.shown) this.output.terminal?.write('\r\x1b[K');
+    if (this.shown) this.output.terminal?.write(EMPTY_LINE);
     this.shown = false;
   }
-}
-
-function bar(share: number, cells: number): string {
-  const full = Math.round(Math.min(1, Math.max(0, share)) * cells);
-  return '█'.repeat(full) + '░'.repeat(cells - full);
 }
 
 /** '0:07', '12:30', '1:02:03' */

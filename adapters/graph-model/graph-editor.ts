@@ -113,7 +113,9 @@ export async function finiteValues(layer: string, tensor: Tensor): Promise<Float
 
 function sameValues(a: Constant, b: Constant): boolean {
   if (a === b) return true;
-  return a.values.length === b.values.length && Array.from<unknown>(a.values).every((value, i) => value === b.values[i]);
+  return (
+    a.values.length === b.values.length && Array.from<unknown>(a.values).every((value, i) => value === b.values[i])
+  );
 }
 
 function setShape(node: NodeJson, shape: readonly number[]): void {

@@ -14,7 +14,10 @@ export type GraphOperationConfig = LayerConfig & {
   constantShape?: number[] | null;
 };
 
-/** Two sizes that an unknown one is tried with: what differs between the results is unknown too. */
+/**
+ * Two sizes that an unknown one is tried with: what differs between the results is unknown too. The batch is tried with
+ * single pictures, so that a large map costs no more than it has to; no operation changes it.
+ */
 const TRIED_SIZES = [24, 40];
 
 /**
@@ -63,13 +66,17 @@ export class GraphOperation extends layers.Layer {
     const shapes = (Array.isArray(inputShape[0]) ? inputShape : [inputShape]) as Shape[];
     const [first, second] = TRIED_SIZES.map((size) =>
       tidy(() => {
-        const inputs = shapes.map((shape) => zeros(shape.map((each) => each ?? size)));
+        const inputs = shapes.map(([batch, ...rest]) => zeros([batch ?? 1, ...rest.map((each) => each ?? size)]));
         const constant = this.constantShape === null ? null : zeros(this.constantShape);
         const outputs = OPERATIONS[this.operation](inputs, this.settings, constant);
         return (Array.isArray(outputs) ? outputs : [outputs]).map(({ shape }) => shape);
       }),
     );
-    const result = first.map((shape, i) => shape.map((size, axis) => (size === second[i][axis] ? size : null)));
+    const isOpen = shapes.every(([batch]) => batch === null);
+    const result = first.map(([batch, ...rest], i) => [
+      isOpen ? null : batch,
+      ...rest.map((size, axis) => (size === second[i][axis + 1] ? size : null)),
+    ]);
     return result.length === 1 ? result[0] : result;
   }
 

@@ -1,7 +1,7 @@
 /** A GraphDef as nodes, edges and constants, checked before anything is built of it. */
 import type { io, TypedArray } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
-import type { Attribute } from './attributes';
+import { type Attribute, attributesProblem } from './attributes';
 
 /** One output of a node. */
 export interface Edge {
@@ -97,7 +97,8 @@ export function edgeName({ node, index }: Edge): string {
   return index === 0 ? node : `${node}:${index}`;
 }
 
-function parseNode({ name, op, input, attr }: NodeDef): GraphNode {
+function parseNode(definition: NodeDef): GraphNode {
+  const { name, op, input, attr } = definition ?? {};
   if (typeof name !== 'string' || name === '' || typeof op !== 'string') {
     throw invalid(`a node has no name or no op: ${JSON.stringify({ name, op })}`);
   }
@@ -105,11 +106,14 @@ function parseNode({ name, op, input, attr }: NodeDef): GraphNode {
   if (!Array.isArray(inputs) || !inputs.every((each) => typeof each === 'string')) {
     throw invalid(`the inputs of node '${name}' are no list of names`);
   }
+  const attributes = (attr ?? {}) as GraphNode['attributes'];
+  const problem = attributesProblem(attributes);
+  if (problem !== undefined) throw invalid(`${problem} of node '${name}' (${op})`);
   return {
     name,
     op,
     inputs: inputs.filter((each) => !each.startsWith('^')).map(parseEdge),
-    attributes: (attr ?? {}) as Record<string, Attribute>,
+    attributes,
   };
 }
 
@@ -148,7 +152,12 @@ function outputsOf(
 ): string[] {
   type Signature = { outputs?: Record<string, { name?: string }> };
   const given = ((userDefinedMetadata?.signature ?? signature) as Signature | undefined)?.outputs ?? {};
-  const named = Object.entries(given).map(([key, { name }]) => edgeName(parseEdge(name ?? key)));
+  // tfjs-converter 4.22.0 passes over what is not in the graph, too.
+  const known = new Set(nodes.map(({ name }) => name));
+  const named = Object.entries(given)
+    .map(([key, info]) => parseEdge(typeof info?.name === 'string' ? info.name : key))
+    .filter(({ node }) => known.has(node))
+    .map(edgeName);
   if (named.length > 0) return named;
   const ends = nodes.filter(({ name, op }) => !consumers.has(name) && op !== 'Const' && op !== 'NoOp');
   return ends.map(({ name }) => name);

@@ -54,16 +54,28 @@ export function liftGraph(graph: Graph, options: LiftOptions = {}): LiftedModel 
   const wanted = (options.outputs ?? []).map((name) => edgeOf(graph, name, 'outputs'));
   const products = productsOf(graph);
   const blocked = new Set<GraphNode>();
+  const apart = new Set<GraphNode>();
   for (;;) {
-    const lifting = new Lifting(graph, new Set([...wanted.map(edgeName), ...graph.outputs]));
+    const lifting = new Lifting(graph, new Set([...wanted.map(edgeName), ...graph.outputs]), apart);
     try {
       const starts = given ?? findInputs(graph, blocked).map((edge) => ({ edge, shape: shapeOf(graph, edge) }));
       const tensors = new Map(starts.map(({ edge, shape }) => [edgeName(edge), makeInput(lifting, edge, shape)]));
       liftNodes(lifting);
+      // A bias has been taken in over a sum that could not be lifted: the model would end between the two.
+      const severed = [...lifting.passedThrough].filter((node) => !lifting.isComputed(node));
+      if (severed.length > 0) {
+        for (const node of severed) apart.add(node);
+        lifting.disposeAllBut();
+        continue;
+      }
       // A node whose op is known may still be impossible; then the model begins behind it.
       const stuck =
         given || products.some((node) => lifting.isComputed(node)) ? undefined : firstRefused(lifting, blocked);
-      if (stuck === undefined) return finish(lifting, tensors, wanted, options);
+      if (stuck === undefined) {
+        const lifted = finish(lifting, tensors, wanted, options);
+        if (given) checkAllUsed(tensors, lifted);
+        return lifted;
+      }
       blocked.add(stuck);
       lifting.disposeAllBut();
     } catch (error) {
@@ -75,19 +87,46 @@ export function liftGraph(graph: Graph, options: LiftOptions = {}): LiftedModel 
 
 function checkLiftOptions(options: LiftOptions): void {
   checkOptionNames('liftGraphModel', options, ['inputs', 'outputs', 'onUnsupported']);
-  const { onUnsupported = 'cut' } = options;
+  const { onUnsupported = 'cut', inputs, outputs } = options;
   if (onUnsupported !== 'cut' && onUnsupported !== 'error') {
-    throw new TuneModeError(
-      'invalid-option',
-      `liftGraphModel: onUnsupported must be 'cut' or 'error', found ${JSON.stringify(onUnsupported)}.`,
+    throw invalidOption(`onUnsupported must be 'cut' or 'error', found ${JSON.stringify(onUnsupported)}`);
+  }
+  if (outputs !== undefined && !areNames(outputs)) {
+    throw invalidOption(`outputs must be names of tensors, at least one, found ${JSON.stringify(outputs)}`);
+  }
+  if (inputs !== undefined && !areNames(inputs) && !areShapes(inputs)) {
+    throw invalidOption(
+      `inputs must be names of tensors, at least one, or an object of names and shapes, found ${JSON.stringify(inputs)}`,
     );
   }
+}
+
+function areNames(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.length > 0 && value.every((each) => typeof each === 'string');
+}
+
+function areShapes(value: unknown): value is Readonly<Record<string, Shape>> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  const isSize = (size: unknown) => size === null || (Number.isInteger(size) && (size as number) > 0);
+  const shapes = Object.values(value);
+  return shapes.length > 0 && shapes.every((shape) => Array.isArray(shape) && shape.length > 1 && shape.every(isSize));
+}
+
+function invalidOption(what: string): TuneModeError {
+  return new TuneModeError('invalid-option', `liftGraphModel: ${what}.`);
+}
+
+/** @throws TuneModeError for an input that the caller has named, and that the model would not have. */
+function checkAllUsed(tensors: ReadonlyMap<string, unknown>, { inputs, outputs }: LiftedModel): void {
+  const unused = [...tensors.keys()].find((name) => !inputs.includes(name));
+  if (unused === undefined) return;
+  throw invalidOption(`'inputs' names '${unused}', of which no output depends on it ('${outputs.join("', '")}')`);
 }
 
 function edgeOf(graph: Graph, name: string, option: string): Edge {
   const edge = parseEdge(String(name));
   if (graph.byName.has(edge.node)) return edge;
-  throw new TuneModeError('invalid-option', `liftGraphModel: '${option}' names '${name}', and no node is called that.`);
+  throw invalidOption(`'${option}' names '${name}', and no node is called that`);
 }
 
 function namedInputs(graph: Graph, inputs: NonNullable<LiftOptions['inputs']>) {
@@ -179,12 +218,13 @@ function finish(
   lifting.disposeAllBut(new Set(model.layers));
   const inModel = new Set(model.layers.map(({ name }) => name));
   const products = lifting.products.filter(({ layer }) => inModel.has(layer));
-  const lifted: LiftedModel = {
+  setMode(model, 'tune');
+  return {
     model,
     inputs: taken.map(([name]) => name),
     outputs: outputs.map(edgeName),
     report: makeLiftReport(
-      nodeReports(lifting, model),
+      nodeReports(lifting, model, outputs),
       products,
       lifting.ownLayers().filter((name) => inModel.has(name)),
     ),
@@ -192,13 +232,6 @@ function finish(
     parameters: lifting.parameters.filter(({ layer }) => inModel.has(layer)),
     graph,
   };
-  try {
-    setMode(model, 'tune');
-  } catch (error) {
-    model.dispose();
-    throw error;
-  }
-  return lifted;
 }
 
 function ancestorInputs(outputs: readonly SymbolicTensor[]): SymbolicTensor[] {
@@ -227,12 +260,22 @@ function impossible(lifting: Lifting, edge: Edge): TuneModeError {
     if (before === undefined) break;
     node = before;
   }
-  const reason = lifting.refused.get(node) ?? 'another layer computes it together with what follows';
+  const reason = lifting.refused.get(node) ?? whyNoTensor(lifting, node, edge);
   return new TuneModeError(
     'unsupported',
     `liftGraphModel: '${edgeName(edge)}' cannot be lifted: node '${node.name}' (${node.op}): ${reason}. ` +
       "Name other 'inputs' and 'outputs' to lift another part.",
   );
+}
+
+/** Why a node that was not refused has no tensor of that name. */
+function whyNoTensor(lifting: Lifting, node: GraphNode, { index }: Edge): string {
+  const outputs = lifting.outputsOf(node).length;
+  if (outputs > 0) return `it has ${outputs} outputs, and none with the number ${index}`;
+  if (node.op === 'Const') return 'it is a constant';
+  return lifting.absorbed.has(node)
+    ? 'another layer computes it together with what follows'
+    : 'it computes sizes, and layers give none';
 }
 
 function nothingToTrain(lifting: Lifting): TuneModeError {
@@ -245,7 +288,8 @@ function nothingToTrain(lifting: Lifting): TuneModeError {
   );
 }
 
-function nodeReports(lifting: Lifting, model: LayersModel): NodeReport[] {
+function nodeReports(lifting: Lifting, model: LayersModel, outputs: readonly Edge[]): NodeReport[] {
+  const needed = ancestors(lifting, outputs);
   const layersOf = new Map<string, string[]>();
   const kept = new Set<Layer>(model.layers);
   for (const [layer, nodes] of lifting.layers) {
@@ -255,7 +299,20 @@ function nodeReports(lifting: Lifting, model: LayersModel): NodeReport[] {
     const { name, op } = node;
     const layers = layersOf.get(name) ?? [];
     if (op === 'Const') return { node: name, op, layers, state: 'constant', reason: null };
-    if (layers.length > 0 || lifting.isComputed(node)) return { node: name, op, layers, state: 'lifted', reason: null };
+    if (needed.has(node) && lifting.isComputed(node)) return { node: name, op, layers, state: 'lifted', reason: null };
     return { node: name, op, layers, state: 'left', reason: lifting.refused.get(node) ?? null };
   });
+}
+
+/** The nodes that some tensors depend on, so far as they have been lifted. */
+function ancestors(lifting: Lifting, edges: readonly Edge[]): Set<GraphNode> {
+  const nodeOf = ({ node }: Edge) => lifting.graph.byName.get(node) as GraphNode;
+  const found = new Set<GraphNode>();
+  const stack = edges.map(nodeOf);
+  for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
+    if (found.has(node) || !lifting.isComputed(node)) continue;
+    found.add(node);
+    stack.push(...node.inputs.map(nodeOf));
+  }
+  return found;
 }

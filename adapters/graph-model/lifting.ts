@@ -1,6 +1,6 @@
 /** A lift under way: what of the graph has become a tensor of the new model, and by which layers. */
 import { type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
-import type { SymbolicTensor } from '@tensorflow/tfjs-layers';
+import { layers, type SymbolicTensor } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../../src/errors';
 import type { Buildable, Layer } from '../../src/internals';
 import { type Constant, type Edge, edgeName, type Graph, type GraphNode } from './graph';
@@ -11,6 +11,11 @@ import { type Sizes, sizesOf } from './sizes';
 
 /** Why a node cannot be lifted. It and what depends on it are left to the graph. */
 export class Unliftable extends Error {}
+
+/** tfjs-layers 4.22.0 counts the calls of a layer, and frees its weights when as many models have been disposed. */
+interface Counted {
+  _refCount: number;
+}
 
 export interface NamedConstant {
   name: string;
@@ -33,10 +38,14 @@ export class Lifting {
   private readonly sizes = new Map<string, Sizes>();
   private readonly shared = new Map<string, Layer>();
 
-  /** @param wanted names of tensors that must be there by themselves, and not only within a layer. */
+  /**
+   * @param wanted names of tensors that must be there by themselves, and not only within a layer.
+   * @param apart Adds of a constant that are not to be taken for a bias further up.
+   */
   constructor(
     readonly graph: Graph,
     private readonly wanted: ReadonlySet<string>,
+    readonly apart: ReadonlySet<GraphNode> = new Set(),
   ) {
     this.names = new LayerNames(graph);
   }
@@ -133,9 +142,22 @@ export class Lifting {
       (layer as unknown as Buildable).setFastWeightInitDuringBuild(true);
     }
     this.layers.get(layer)?.add(node.name);
-    const result = layer.apply(inputs) as SymbolicTensor;
+    const result = layer.apply(Array.isArray(inputs) ? this.distinct(node, inputs) : inputs) as SymbolicTensor;
+    (layer as unknown as Counted)._refCount = 1;
     if (isNew && layer.weights.length > 0) tidy(() => layer.setWeights(weights()));
     return result;
+  }
+
+  /**
+   * tfjs-layers 4.22.0 frees a tensor too early that a layer takes more than once: its executor counts layers, and then
+   * counts down uses. Each further one is a copy.
+   */
+  private distinct(node: GraphNode, inputs: SymbolicTensor[]): SymbolicTensor[] {
+    return inputs.map((each, i) => {
+      if (inputs.indexOf(each) === i) return each;
+      const name = this.names.of(node.name, '_copy');
+      return this.apply(node, layers.activation({ name, activation: 'linear' }) as Layer, each);
+    });
   }
 
   /** One layer for all nodes that compute the same with the same constants. */
@@ -146,11 +168,11 @@ export class Lifting {
     return known;
   }
 
-  /** The one node that takes a node's output, if nobody else needs it. */
+  /** The one node that takes a node's output, if nobody else needs it, and its own output is not given. */
   onlyConsumer(node: GraphNode): GraphNode | undefined {
     if (this.wanted.has(node.name)) return undefined;
-    const consumers = this.graph.consumersOf(node.name);
-    return consumers.length === 1 ? consumers[0] : undefined;
+    const [only, ...others] = this.graph.consumersOf(node.name);
+    return only === undefined || others.length > 0 || this.isComputed(only) ? undefined : only;
   }
 
   ownLayers(): string[] {
@@ -162,7 +184,9 @@ export class Lifting {
   /** Frees the weights of the layers that a model does not have; of all without one. */
   disposeAllBut(kept: ReadonlySet<Layer> = new Set()): void {
     for (const layer of this.layers.keys()) {
-      if (!kept.has(layer)) for (const weight of layer.weights) weight.dispose();
+      if (kept.has(layer)) continue;
+      for (const weight of layer.weights) weight.dispose();
+      this.layers.delete(layer);
     }
   }
 }

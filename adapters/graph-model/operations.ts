@@ -1,13 +1,16 @@
 /**
- * What a `GraphOperation` layer computes, by name. Written with ops whose gradients tfjs-core 4.22.0 has and has right:
- * StridedSlice has none there, that of MirrorPad drops what was mirrored, and those of resizing know no half-pixel centres.
+ * What a `GraphOperation` layer computes, by name. Written with ops whose gradients tfjs 4.22.0 has and has right:
+ * StridedSlice has none there, and that of MirrorPad drops what was mirrored. Those of resizing know no half-pixel
+ * centres; on cpu they also give a picture that is not square the wrong shape (bilinear), and take the values of other
+ * pictures from the second one on (nearest).
  */
 import {
   add,
+  broadcast_util,
+  broadcastTo,
   concat,
   div,
   gather,
-  image,
   matMul,
   maximum,
   mean,
@@ -19,7 +22,6 @@ import {
   stack,
   sub,
   type Tensor,
-  type Tensor4D,
   tensor1d,
   tensor2d,
   tile,
@@ -31,7 +33,24 @@ export type OperationSettings = Record<string, number | boolean | string | numbe
 
 type Operation = (inputs: Tensor[], settings: OperationSettings, constant: Tensor | null) => Tensor | Tensor[];
 
-const BINARY: Record<string, (a: Tensor, b: Tensor) => Tensor> = { add, sub, mul, div, maximum, minimum };
+type Binary = (a: Tensor, b: Tensor) => Tensor;
+
+/** The gradients of these two do not sum over what was broadcast (tfjs-core 4.22.0). */
+const broadcast =
+  (apply: Binary): Binary =>
+  (a, b) => {
+    const shape = broadcast_util.assertAndGetBroadcastShape(a.shape, b.shape);
+    return apply(broadcastTo(a, shape), broadcastTo(b, shape));
+  };
+
+const BINARY: Record<string, Binary> = {
+  add,
+  sub,
+  mul,
+  div,
+  maximum: broadcast(maximum),
+  minimum: broadcast(minimum),
+};
 
 export const OPERATIONS = {
   /** `operator` between two tensors, or a tensor and the layer's constant, which comes first with `constantFirst`. */
@@ -67,20 +86,14 @@ export const OPERATIONS = {
   split: ([x], { sizes, axis }) => split(x, sizes as number[] | number, axis as number),
   stridedSlice: ([x], settings) => stridedSlice(x, settings),
   resizeBilinear: ([x], settings) => {
-    if (!settings.halfPixelCenters)
-      return image.resizeBilinear(x as Tensor4D, sizeOf(settings), settings.alignCorners as boolean);
-    const [height, width] = sizeOf(settings);
-    const [, fromHeight, fromWidth] = x.shape as number[];
-    return alongAxis(alongAxis(x, blend(fromHeight, height), 1), blend(fromWidth, width), 2);
+    const [, height, width] = x.shape;
+    const [rows, columns] = ([height, width] as const).map((from, i) => blend(from, sizeOf(settings)[i], settings));
+    return alongAxis(alongAxis(x, rows, 1), columns, 2);
   },
   resizeNearest: ([x], settings) => {
-    if (!settings.halfPixelCenters)
-      return image.resizeNearestNeighbor(x as Tensor4D, sizeOf(settings), settings.alignCorners as boolean);
-    const [height, width] = sizeOf(settings);
-    const nearest = (from: number, to: number) =>
-      Array.from({ length: to }, (_, i) => Math.min(Math.floor((i + 0.5) * (from / to)), from - 1));
-    const [, fromHeight, fromWidth] = x.shape as number[];
-    return take(take(x, nearest(fromHeight, height), 1), nearest(fromWidth, width), 2);
+    const [, height, width] = x.shape;
+    const [rows, columns] = ([height, width] as const).map((from, i) => nearest(from, sizeOf(settings)[i], settings));
+    return take(take(x, rows, 1), columns, 2);
   },
 } satisfies Record<string, Operation>;
 
@@ -160,15 +173,27 @@ function repeated(matrix: Tensor, times: number): Tensor {
   return tile(reshape(matrix, [1, ...matrix.shape]), [times, 1, 1]);
 }
 
-/** [to, from]: the share of each source position in each target position, with half-pixel centres. */
-function blend(from: number, to: number): Tensor {
+/** Where a target position lies among the source positions, as tfjs's kernels have it in forward passes. */
+function sourceAt(i: number, from: number, to: number, { alignCorners, halfPixelCenters }: OperationSettings): number {
+  const ratio = alignCorners && to > 1 ? (from - 1) / (to - 1) : from / to;
+  return halfPixelCenters ? ratio * (i + 0.5) : ratio * i;
+}
+
+function nearest(from: number, to: number, settings: OperationSettings): number[] {
+  const whole = settings.alignCorners ? Math.round : Math.floor;
+  return Array.from({ length: to }, (_, i) => Math.min(whole(sourceAt(i, from, to, settings)), from - 1));
+}
+
+/** [to, from]: the share of each source position in each target position. */
+function blend(from: number, to: number, settings: OperationSettings): Tensor {
+  const shift = settings.halfPixelCenters ? 0.5 : 0;
   const rows = Array.from({ length: to }, (_, i) => {
-    const at = Math.min(Math.max((i + 0.5) * (from / to) - 0.5, 0), from - 1);
+    const at = Math.min(Math.max(sourceAt(i, from, to, settings) - shift, 0), from - 1);
     const low = Math.floor(at);
     const row = new Array<number>(from).fill(0);
     row[low] += 1 - (at - low);
     row[Math.min(low + 1, from - 1)] += at - low;
     return row;
   });
-  return tensor2d(rows);
+  return tensor2d(rows, [to, from]);
 }

@@ -1,7 +1,7 @@
 /** Where a graph comes from: a GraphModel that is loaded already, an IOHandler, or a URL. */
 
 import type { GraphModel } from '@tensorflow/tfjs-converter';
-import { dispose, io, type NamedTensorMap, type Tensor, type TypedArray } from '@tensorflow/tfjs-core';
+import { dispose, io, type NamedTensorMap, type Tensor, type TypedArray, tidy } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
 import { specProblem, storedBytes } from '../weight-specs';
 import { type Constant, type Graph, makeGraph } from './graph';
@@ -25,6 +25,12 @@ export async function readGraph(where: string, source: GraphSource): Promise<Gra
       throw new TuneModeError('not-a-graph-model', `${where}: this GraphModel is not loaded. Call its load() first.`);
     }
     const tensors = Object.fromEntries(Object.entries(weights).map(([name, [tensor]]) => [name, tensor]));
+    if (Object.values(tensors).some(({ isDisposed }) => isDisposed)) {
+      throw new TuneModeError(
+        'model-disposed',
+        `${where}: the weights of this GraphModel have been disposed. Load it anew.`,
+      );
+    }
     return makeGraph(withoutWeights(artifacts), await constantsOf(tensors, artifacts.weightSpecs ?? []));
   }
   const artifacts = await handlerOf(where, source).load?.();
@@ -88,7 +94,15 @@ function decode(where: string, { weightData }: io.ModelArtifacts, specs: io.Weig
         `${found < expected ? 'missing or cut off' : 'too long'}.`,
     );
   }
-  return weightData === undefined ? {} : io.decodeWeights(weightData, specs);
+  if (weightData === undefined) return {};
+  try {
+    return tidy(() => io.decodeWeights(weightData, specs));
+  } catch (error) {
+    // Only where there are strings: of all others the length is known.
+    throw new TuneModeError('invalid-model-file', `${where}: the weights cannot be read: a weight file is cut off.`, {
+      cause: error,
+    });
+  }
 }
 
 function bytesOf(data: io.WeightData | undefined): number {

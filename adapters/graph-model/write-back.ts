@@ -142,12 +142,7 @@ function batchNormValues(constants: LiftedParameter['constants'], bn: BatchNormL
   const s = channelScale(weightsOf(bn));
   const shift = mul(s, mul(mean, -1));
   const offset = beta === null ? shift : add(beta, shift);
-  return {
-    [constants.scale]: s,
-    ...(constants.offset === undefined
-      ? {}
-      : { [constants.offset]: constants.offsetNegated ? sub(0, offset) : offset }),
-  };
+  return { [constants.scale]: s, [constants.offset as string]: constants.offsetNegated ? sub(0, offset) : offset };
 }
 
 /** Reads the values off the backend, checks them, and hands them to the editor. */

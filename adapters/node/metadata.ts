@@ -7,20 +7,10 @@ import path from 'node:path';
 import { version_core } from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { version } from '../../package.json';
-import { TuneModeError } from '../../src/errors';
+import { type ModelMetadata, metadataOf, parseMetadata } from '../picture-metadata';
 import { modelJsonOf } from './model-path';
 
-export interface ModelMetadata {
-  /** Class names in the order of the outputs. */
-  labels?: string[];
-  /** [height, width] in pixels. */
-  imageSize?: [height: number, width: number];
-  /** What black and white are. */
-  inputRange?: [black: number, white: number];
-}
-
-/** What Teachable Machine's image models are trained with. */
-const TEACHABLE_MACHINE_RANGE: [number, number] = [-1, 1];
+export type { ModelMetadata } from '../picture-metadata';
 
 /**
  * Reads `metadata.json`; what it leaves open, the model's user-defined metadata (`classNames` or `labels`, `imageSize`,
@@ -30,22 +20,7 @@ const TEACHABLE_MACHINE_RANGE: [number, number] = [-1, 1];
 export async function readMetadata(place: string, model: LayersModel): Promise<ModelMetadata> {
   const file = path.join(path.dirname(await modelJsonOf(place)), 'metadata.json');
   const found = await readJson(file);
-  const userMetadata = (found?.userMetadata ?? {}) as Record<string, unknown>;
-  const own = (model.getUserDefinedMetadata() ?? {}) as Record<string, unknown>;
-  const isTeachable = typeof found?.packageName === 'string' && found.packageName.startsWith('@teachablemachine/');
-  const labels = found?.labels ?? own.labels ?? own.classNames;
-  if (labels !== undefined && !(Array.isArray(labels) && labels.every((label) => typeof label === 'string'))) {
-    throw new TuneModeError(
-      'invalid-model-file',
-      `'${file}': 'labels' must be a list of names, found ${JSON.stringify(labels).slice(0, 80)}.`,
-    );
-  }
-  return {
-    labels: labels as string[] | undefined,
-    imageSize: asPair(userMetadata.imageSize ?? found?.imageSize ?? own.imageSize),
-    inputRange:
-      asPair(userMetadata.inputRange ?? own.inputRange) ?? (isTeachable ? TEACHABLE_MACHINE_RANGE : undefined),
-  };
+  return metadataOf(found, model.getUserDefinedMetadata(), file);
 }
 
 /** The text of a `metadata.json`. */
@@ -71,17 +46,5 @@ async function readJson(file: string): Promise<Record<string, unknown> | undefin
     if (error.code === 'ENOENT') return undefined;
     throw error;
   });
-  if (text === undefined) return undefined;
-  try {
-    return Object(JSON.parse(text.replace(/^\uFEFF/, ''))) as Record<string, unknown>;
-  } catch (error) {
-    throw new TuneModeError('invalid-model-file', `'${file}' is not valid JSON.`, { cause: error });
-  }
-}
-
-/** Two finite numbers, or one for both. */
-function asPair(value: unknown): [number, number] | undefined {
-  if (typeof value === 'number' && Number.isFinite(value)) return [value, value];
-  const isPair = Array.isArray(value) && value.length === 2 && value.every(Number.isFinite);
-  return isPair ? (value as [number, number]) : undefined;
+  return text === undefined ? undefined : parseMetadata(text, file);
 }

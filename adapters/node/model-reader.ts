@@ -2,7 +2,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { io } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
-import { findJsonError } from './json-position';
+import { parseModelJson } from '../model-json';
 import { modelJsonOf, statOrUndefined } from './model-path';
 import { checkManifest, storedBytes } from './weights-manifest';
 
@@ -62,26 +62,6 @@ async function findModelJson(place: string): Promise<string> {
     'not-found',
     `There is no '${place}'. Expected the folder of a tfjs model, or its model.json.`,
   );
-}
-
-/** @throws TuneModeError `invalid-model-file` with line and column where the text is no JSON. */
-export function parseModelJson(text: string, file: string): io.ModelJSON {
-  let json: io.ModelJSON;
-  if (text.trim() === '') throw new TuneModeError('invalid-model-file', `'${file}' is empty.`);
-  try {
-    json = JSON.parse(text.replace(/^\uFEFF/, '')); // some editors put a byte order mark first
-  } catch (error) {
-    const position = findJsonError(text.replace(/^\uFEFF/, ''));
-    const where = position ? ` (line ${position.line}, column ${position.column})` : '';
-    throw new TuneModeError('invalid-model-file', `'${file}' is not valid JSON${where}.`, { cause: error });
-  }
-  if (json === null || typeof json !== 'object' || Array.isArray(json)) {
-    throw new TuneModeError('invalid-model-file', `'${file}' is no tfjs model: expected a JSON object.`);
-  }
-  if (json.modelTopology === null || typeof json.modelTopology !== 'object') {
-    throw new TuneModeError('invalid-model-file', `'${file}' is no tfjs model: it has no 'modelTopology'.`);
-  }
-  return json;
 }
 
 /** All groups' specs, and their bytes in one buffer in the same order. */

@@ -11,6 +11,7 @@ import { pictureFormOf } from '../picture-form';
 import { ProgressLine } from '../progress';
 import { checkSameRun, RunFolder } from '../run-folder';
 import { checkClasses, fingerprintOf } from './data';
+import { restoreOnPictures, writeGraph } from './graph';
 import { epochLine, showProgress } from './show';
 import { summary } from './summary';
 import { thaw } from './thaw';
@@ -67,8 +68,9 @@ async function runIn(folder: RunFolder, settings: FinetuneSettings, output: Outp
       progress.note(`The model names no classes: its outputs are taken to be ${order}, in this order.`);
     }
 
+    const restored = loaded.lifted && (await restoreOnPictures(loaded.lifted, pictures, input, progress));
     const sizes = new SetSizes();
-    const result = await fineTune(loaded.model, pictures, {
+    const result = await fineTune(restored?.model ?? loaded.model, pictures, {
       ...trainingOptions(settings),
       inputRange: input.inputRange,
       checkpoint: fileIO(folder.checkpoint),
@@ -90,9 +92,11 @@ async function runIn(folder: RunFolder, settings: FinetuneSettings, output: Outp
     }
     const facts: RunFacts = { settings, backend: computing, imageSize: input.imageSize, inputRange: input.inputRange };
     const written = await writeResult(folder.result, result, pictures, facts, (text) => progress.show(text, 1, ''));
+    const graph = loaded.lifted &&
+      restored && { notWritten: await writeGraph(folder.result, { lifted: loaded.lifted, restored }, result.model) };
     progress.clear();
     await folder.commit();
-    const text = summary(settings, result, pictures, written);
+    const text = summary(settings, result, pictures, { ...written, graph });
     // With --json, stdout is for the epochs alone.
     if (settings.json) output.err(text);
     else output.out(text);
@@ -107,7 +111,7 @@ async function runIn(folder: RunFolder, settings: FinetuneSettings, output: Outp
 /** A wrong range only shows in a lower accuracy, so a guess is said to be one. */
 function rangeSource({ metadata }: LoadedModel, { inputRange }: FinetuneSettings): string {
   if (inputRange !== undefined) return '';
-  return metadata.inputRange ? ", as the model's metadata say" : ' (assumed; --input-range sets it)';
+  return metadata.inputRange ? ', as the model says' : ' (assumed; --input-range sets it)';
 }
 
 function trainingOptions(settings: FinetuneSettings) {

@@ -17,7 +17,7 @@ export function summary(
   { out }: FinetuneSettings,
   { head, blocks, history, bestEpoch, ending, learningRate }: FineTuneResult,
   { val, skipped }: PictureFolder,
-  { bytes, deployBytes, largestDifference }: Written,
+  { bytes, deployBytes, largestDifference, graph }: Written & { graph: { notWritten: string | null } | null },
 ): string {
   const best = history.find(({ epoch }) => epoch === bestEpoch) ?? history[0];
   const which = bestEpoch === 0 ? 'the head alone' : `epoch ${bestEpoch} of ${history.length - 1}`;
@@ -29,6 +29,7 @@ export function summary(
       'deploy',
       `folded, ${megabytes(deployBytes)}; probabilities differ by at most ${largestDifference.toExponential(0)}`,
     ],
+    ...(graph?.notWritten === null ? [['graph', 'the GraphModel, tuned and with the new head (it gives logits)']] : []),
     ['report.html', 'curves, confusion, worst pictures'],
   ];
   const advice =
@@ -44,6 +45,7 @@ export function summary(
       ? [`${skipped.length} unreadable picture${skipped.length === 1 ? ' was' : 's were'} skipped.`]
       : []),
     `Best: ${which}, ${percent(best.valAccuracy)} of ${val.count} validation pictures right${before}.${ENDINGS[ending]}`,
+    ...(graph?.notWritten ? [`The result was not written as a GraphModel too: ${graph.notWritten}.`] : []),
     ...advice,
     '',
     ...rows.map(([name, what]) => `${path.join(out, name).padEnd(path.join(out, 'report.html').length + 2)}${what}`),

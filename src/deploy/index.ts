@@ -37,6 +37,7 @@ export interface DeployReport {
 export function toDeploy(model: LayersModel, options?: TuneOptions): LayersModel {
   const plan = checkedPlan('toDeploy', model, options);
   const { model: deployed, made } = rebuild(model, {
+    where: 'toDeploy',
     removed: plan.removed,
     renamed: plan.renamed,
     config: (layer, config) => (isFolded(plan, layer) ? foldedConfig(config) : config),

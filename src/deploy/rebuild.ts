@@ -1,6 +1,6 @@
 /**
- * Builds a model anew, layer by layer, with some layers left out and some changed. Nesting, sharing and Sequentials stay
- * what they were; the source is only read.
+ * Builds a model anew, layer by layer, with some layers left out, some changed and some added. Nesting, sharing and
+ * Sequentials stay what they were; the source is only read.
  */
 import type { serialization } from '@tensorflow/tfjs-core';
 import {
@@ -26,12 +26,19 @@ import {
 import { isPatched } from '../stock';
 
 export interface Changes {
+  /** The function that was called, for messages. */
+  where: string;
   /** Layers, as they stand in the model, that hand their input on. */
   removed: ReadonlySet<Layer>;
   /** Changes the config of a layer (not a model, not a TimeDistributed) before it is made anew. */
   config(layer: Layer, config: serialization.ConfigDict): serialization.ConfigDict;
   /** Another name for a layer as it stands in the model. */
   renamed: ReadonlyMap<Layer, string>;
+  /**
+   * New layers to come behind every call of a layer (as it stands in the model; not a model): asked once for each layer,
+   * so that all its calls share them. Default: none.
+   */
+  after?(layer: Layer): Layer[];
 }
 
 export interface Rebuilt {
@@ -44,6 +51,17 @@ export function rebuild(source: LayersModel, changes: Changes): Rebuilt {
   const made = new Map<Layer, Layer>();
   const wrappers = new Map<Layer, Layer>();
   const models = new Map<LayersModel, LayersModel>();
+  const added = new Map<Layer, Layer[]>();
+
+  const addedAfter = (layer: Layer): Layer[] => {
+    let result = added.get(layer);
+    if (result === undefined) {
+      result = isModel(layer) ? [] : (changes.after?.(layer) ?? []);
+      for (const each of result) (each as unknown as Buildable).setFastWeightInitDuringBuild(true);
+      added.set(layer, result);
+    }
+    return result;
+  };
 
   const rebuildModel = (container: LayersModel): LayersModel => {
     let result = models.get(container);
@@ -69,7 +87,7 @@ export function rebuild(source: LayersModel, changes: Changes): Rebuilt {
     if (isPatched(layer)) {
       throw new TuneModeError(
         'unsupported',
-        `toDeploy: someone has replaced 'call' of layer '${layer.name}', and a layer made anew would not have that. Make it a layer class of its own, or put the original back.`,
+        `${changes.where}: someone has replaced 'call' of layer '${layer.name}', and a layer made anew would not have that. Make it a layer class of its own, or put the original back.`,
       );
     }
     const make = layer.constructor as unknown as serialization.SerializableConstructor<Layer> & {
@@ -95,7 +113,7 @@ export function rebuild(source: LayersModel, changes: Changes): Rebuilt {
 
   const rebuildSequential = (container: LayersModel): LayersModel => {
     const kept = container.layers.filter((layer) => !changes.removed.has(layer));
-    const remade = kept.map((layer) => remake(layer, changes.renamed.get(layer)));
+    const remade = kept.flatMap((layer) => [remake(layer, changes.renamed.get(layer)), ...addedAfter(layer)]);
     if (kept[0] !== container.layers[0] || changes.renamed.has(kept[0])) {
       // The first layer, which named the input, is gone or renamed: the input keeps its name as a layer of its own.
       const [first] = container.inputs;
@@ -117,13 +135,13 @@ export function rebuild(source: LayersModel, changes: Changes): Rebuilt {
     for (const node of callsOf(container)) {
       const layer = node.outboundLayer;
       const taken = node.inputTensors.map(newOf);
-      const given = changes.removed.has(layer)
-        ? taken
-        : remake(layer, changes.renamed.get(layer)).apply(
-            taken.length === 1 ? taken[0] : taken,
-            plainArgs(node.callArgs),
-          );
-      const list = (Array.isArray(given) ? given : [given]) as SymbolicTensor[];
+      let given: SymbolicTensor | SymbolicTensor[] = taken;
+      if (!changes.removed.has(layer)) {
+        const made = remake(layer, changes.renamed.get(layer));
+        given = made.apply(taken.length === 1 ? taken[0] : taken, plainArgs(node.callArgs)) as typeof given;
+        for (const each of addedAfter(layer)) given = each.apply(given) as SymbolicTensor;
+      }
+      const list = Array.isArray(given) ? given : [given];
       node.outputTensors.forEach((old, i) => {
         tensors.set(old, list[i]);
       });
@@ -134,7 +152,9 @@ export function rebuild(source: LayersModel, changes: Changes): Rebuilt {
   try {
     return { model: rebuildModel(source), made };
   } catch (error) {
-    for (const layer of made.values()) for (const weight of layer.weights) weight.dispose();
+    for (const layer of [...made.values(), ...added.values()].flat()) {
+      for (const weight of layer.weights) weight.dispose();
+    }
     throw error;
   }
 }

@@ -80,7 +80,7 @@ test.each<[argv: string[], code: number, out: RegExp, err: RegExp]>([
   [['inspect', 'FOLDER'], 1, /^$/, /^error: .*model\.json/],
   [['inspect', 'FOLDER/broken.json'], 1, /^$/, /^error: .*broken\.json/],
   [['inspect', 'FOLDER/empty.json'], 1, /^$/, /^error: .*empty\.json' is empty/],
-  [['inspect', 'FOLDER/graph.json'], 1, /^$/, /^error: .*is a GraphModel/],
+  [['inspect', 'FOLDER/graph.json'], 1, /^$/, /^error: .*graph\.json' has no weights/],
   [['inspect', 'FOLDER/unknown.json'], 1, /^$/, /^error: tfjs-layers cannot build .*SomebodysOwn/],
   [['inspect', 'FOLDER/structure'], 0, /1 of 2/, /^$/],
 ])('%j exits with %i', async (argv, code, out, err) => {
@@ -98,10 +98,29 @@ test('--version prints the version of the package', async () => {
   expect((await run('--version')).out.trim()).toBe(version);
 });
 
-describeShared('inspect on real files that are no layers models of Keras 2', () => {
+describeShared('inspect on real graphs', () => {
   test.each([
-    ['graph_handtrack_ssd320fpnlite_mobilenetv2_uint8', /is a GraphModel/],
-    ['topology_only/coco_ssd_mobilenet_v1', /is a GraphModel/],
+    ['graph_mobilenet_v1_025_224', /a BatchNorm back behind 27 of 28 convolutions/, 28],
+    ['graph_alphabet_conv_mul_add', /conv2d_9_1 +affine +conv2d_9_1_bn/, 5],
+    ['graph_handtrack_ssd320fpnlite_mobilenetv2_uint8', /GraphModel, from .*TensorListStack to /, 123],
+  ])('%s: what is lifted, and where BatchNorms come back', async (name, message, products) => {
+    const place = path.join(sharedDir as string, 'models', name);
+    const { code, out, err } = await run('inspect', place);
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toMatch(message);
+    const report = JSON.parse((await run('inspect', '--json', place)).out);
+    expect(report.products).toHaveLength(products);
+    expect(
+      report.restore.every(
+        ({ restored, reason }: { restored: boolean; reason: unknown }) => restored === (reason === null),
+      ),
+    ).toBe(true);
+  });
+});
+
+describeShared('inspect on real files that are no models to it', () => {
+  test.each([
+    ['topology_only/coco_ssd_mobilenet_v1', /weight file .* is missing/],
     ['layers_catmood_mobilenetv2_keras3', /export of Keras 3/],
   ])('%s is refused in one readable line', async (name, message) => {
     const { code, err } = await run('inspect', path.join(sharedDir as string, 'models', name));

@@ -47,6 +47,10 @@ beforeAll(async () => {
     await fs.writeFile(json, text.replace('"shape":[3,3,3,16]', '"shape":[3,3,3,17]'));
   });
   await fs.writeFile(at('graph.json'), '{ "modelTopology": { "node": [] }, "format": "graph-model" }');
+  await fs.writeFile(
+    at('idle-graph.json'),
+    '{ "modelTopology": { "node": [{ "name": "x", "op": "Placeholder" }] }, "format": "graph-model", "weightsManifest": [] }',
+  );
   const flat = sequential({
     layers: [layers.flatten({ inputShape: [8, 8, 3] }), layers.dense({ units: 2, activation: 'softmax' })],
   });
@@ -123,7 +127,8 @@ describe('wrong input ends with one sentence and leaves nothing behind', () => {
     ['a missing shard', { '--model': 'no-shard' }, 1, /weight file '.*', named in '.*', is missing/],
     ['a manifest that does not match', { '--model': 'other-shape' }, 1, /need \d+ bytes, but \d+ were found/],
     ['a damaged shard', { '--model': 'nan' }, 1, /the weight '.*' has NaN at position \d+/],
-    ['a graph model', { '--model': 'graph.json' }, 1, /is a GraphModel/],
+    ['a graph without weights', { '--model': 'graph.json' }, 1, /graph.json' has no weights/],
+    ['a graph with nothing to train', { '--model': 'idle-graph.json' }, 1, /nothing to train/],
     ['a model without a conv', { '--model': 'flat' }, 1, /no layer whose features a new head could take/],
     ['a model with two inputs', { '--model': 'two-inputs' }, 1, /one input and one output/],
     ['a head that does not fit', { '--keep-head': true }, 1, /'circle'|cannot be kept/],

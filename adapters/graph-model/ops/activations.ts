@@ -16,7 +16,8 @@ const LAYERS: Record<string, (name: string, alpha: number) => Layer> = {
   Sigmoid: (name) => layers.activation({ name, activation: 'sigmoid' }) as Layer,
   Tanh: (name) => layers.activation({ name, activation: 'tanh' }) as Layer,
   Softplus: (name) => layers.activation({ name, activation: 'softplus' }) as Layer,
-  Softmax: (name) => layers.softmax({ name }) as Layer,
+  // The layer's own default is axis 1 (tfjs-layers 4.22.0).
+  Softmax: (name) => layers.softmax({ name, axis: -1 }) as Layer,
 };
 
 export function isActivation(op: string): boolean {

@@ -49,9 +49,11 @@ function between(node: GraphNode, lifting: Lifting, operator: Operator, inputs: 
   const [first, ...rest] = inputs;
   const sameShape = rest.every(({ shape }) => String(shape) === String(first.shape));
   const merge = MERGES[operator];
-  // The same tensor twice is nothing that a merge layer of tfjs-layers would take for a list.
   if (sameShape && merge !== undefined) return lifting.apply(node, merge(name), inputs);
-  if (inputs.length !== 2) throw new Unliftable('it takes tensors of different shapes');
+  if (rest.some(({ shape }) => shape.length !== first.shape.length)) {
+    throw new Unliftable('it takes tensors of different ranks, which mixes the pictures of a batch');
+  }
+  if (inputs.length !== 2) throw new Unliftable('it takes more than two tensors of different shapes');
   return lifting.apply(node, graphOperation({ name, operation: 'binary', settings: { operator } }), inputs);
 }
 
@@ -60,7 +62,7 @@ function affine(node: GraphNode, lifting: Lifting, x: SymbolicTensor, from: numb
   const channels = x.shape.at(-1);
   const source = lifting.graph.byName.get(node.inputs[from].node) as GraphNode;
   const found = typeof channels === 'number' ? affineOf(node, source, lifting, channels) : undefined;
-  if (found?.offset === undefined || channels === 1) return false;
+  if (found === undefined || channels === 1) return false;
   const bn = fromAffine(found.scale, found.offset, channels as number, lifting.names.of(node.name, '_bn'));
   lifting.give(found.end, lifting.apply(found.end, bn.layer, x, bn.weights));
   lifting.absorbed.add(node);
@@ -84,7 +86,8 @@ function withConstant(
 ): SymbolicTensor {
   const { shape, values } = constant.constant;
   const name = lifting.names.of(node.name, `_${operator}`);
-  if (values.length === 1 && shape.length <= x.shape.length) {
+  if (shape.length > x.shape.length) throw new Unliftable('its constant has more axes than the tensor');
+  if (values.length === 1) {
     const rescaled = rescaling(operator, Number(values[0]), constantFirst);
     if (rescaled !== undefined) return lifting.apply(node, layers.rescaling({ name, ...rescaled }) as Layer, x);
   }

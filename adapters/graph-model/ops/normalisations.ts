@@ -22,31 +22,28 @@ export interface Normalisation {
 /** The BN of a product's tail, or null. */
 export function normalise(lifting: Lifting, tail: Tail, channels: number, name: string): Normalisation | null {
   if (tail.batchNorm !== undefined) return fromNode(lifting, tail.batchNorm, channels, lifting.names.of(name, '_bn'));
-  if (tail.scale === undefined) return null;
+  if (tail.scale === undefined || tail.offset === undefined) return null;
   return fromAffine(tail.scale, tail.offset, channels, lifting.names.of(name, '_bn'));
 }
 
 /** γ = s, β = the offset, μ = 0, σ² + ε = 1: the fold is the two constants themselves. */
 export function fromAffine(
   scale: NamedConstant,
-  offset: Tail['offset'],
+  offset: NonNullable<Tail['offset']>,
   channels: number,
   name: string,
 ): Normalisation {
-  const layer = layers.batchNormalization({ name, epsilon: EPSILON, center: offset !== undefined }) as Layer;
+  const layer = layers.batchNormalization({ name, epsilon: EPSILON }) as Layer;
   return {
     form: 'affine',
     layer,
     weights: () => [
       asTensor(scale, [channels]),
-      ...(offset === undefined ? [] : [mul(asTensor(offset, [channels]), offset.negated ? -1 : 1)]),
+      mul(asTensor(offset, [channels]), offset.negated ? -1 : 1),
       zeros([channels]),
       fill([channels], 1 - EPSILON),
     ],
-    constants: {
-      scale: scale.name,
-      ...(offset === undefined ? {} : { offset: offset.name, offsetNegated: offset.negated }),
-    },
+    constants: { scale: scale.name, offset: offset.name, offsetNegated: offset.negated },
   };
 }
 
@@ -60,7 +57,8 @@ function fromNode(lifting: Lifting, node: GraphNode, channels: number, name: str
   });
   return {
     form: 'batchNorm',
-    layer: layers.batchNormalization({ name, epsilon: number(node, 'epsilon', 1e-4) }) as Layer,
+    // The default is tfjs-converter's (4.22.0), not TensorFlow's 1e-4: the lifted model gives what the GraphModel gives.
+    layer: layers.batchNormalization({ name, epsilon: number(node, 'epsilon', 1e-3) }) as Layer,
     weights: () => [gamma, beta, mean, variance].map((each) => asTensor(each, [channels])),
     constants: { gamma: gamma.name, beta: beta.name, mean: mean.name, variance: variance.name },
   };

@@ -37,9 +37,11 @@ function lift(node: GraphNode, lifting: Lifting, product: Product): void {
   ]);
   if (batchNorm !== null) y = lifting.apply(tail.end, batchNorm.layer, y, batchNorm.weights);
   if (tail.activation !== undefined) {
-    y = activate(node, lifting, tail.activation, y, tail.bias === undefined ? 2 : 3);
+    y = activate(node, lifting, tail.activation, y, 3);
   }
-  for (const each of [...tail.within, tail.end]) lifting.layers.get(layer)?.add(each.name);
+  for (const each of [...tail.within, tail.end, ...(tail.biasBehind ? [tail.biasBehind] : [])]) {
+    lifting.layers.get(layer)?.add(each.name);
+  }
   // The nodes in between have no tensor of their own: nobody but the next one takes what they give.
   lifting.give(tail.end, y);
   for (const each of tail.within) lifting.absorbed.add(each);
@@ -135,13 +137,10 @@ const conv2d = convolution(([height, width, , filters], { strides, dilations, pa
 
 const depthwise = convolution(([height, width, inputs, multiplier], window) => {
   const { strides, dilations, padding } = window;
-  const config = {
-    kernelSize: [height, width],
-    depthMultiplier: multiplier,
-    strides,
-    dilationRate: dilations,
-    padding,
-  };
+  if (Math.max(...dilations) > 1) {
+    throw new Unliftable('it is dilated, and the DepthwiseConv2D of tfjs-layers 4.22.0 ignores dilations');
+  }
+  const config = { kernelSize: [height, width], depthMultiplier: multiplier, strides, padding };
   return {
     channels: inputs * multiplier,
     arguments: config,

@@ -161,12 +161,8 @@ const stridedSlice: Op = {
       throw new Unliftable('it has an ellipsis or makes new axes');
     }
     const [wholeBegin, wholeEnd, dropped] = ['begin_mask', 'end_mask', 'shrink_axis_mask'].map(masked);
-    // A batch of which all is taken; a graph for one picture writes that as 0 … 1.
     const wholeBatch =
-      !dropped.includes(0) &&
-      strides[0] === 1 &&
-      (wholeBegin.includes(0) || begin[0] === 0) &&
-      (wholeEnd.includes(0) || end[0] === 0);
+      !dropped.includes(0) && strides[0] === 1 && (wholeBegin.includes(0) || begin[0] === 0) && wholeEnd.includes(0);
     if (!wholeBatch) throw new Unliftable('it cuts the batch');
     const settings = { begin, end, strides, wholeBegin: [...wholeBegin, 0], wholeEnd: [...wholeEnd, 0], dropped };
     lifting.give(node, own(node, lifting, 'stridedSlice', settings, x));
@@ -213,19 +209,8 @@ function resize(operation: 'resizeBilinear' | 'resizeNearest'): Op {
       }
       const alignCorners = flag(node, 'align_corners');
       const halfPixelCenters = flag(node, 'half_pixel_centers');
-      const [, fromHeight, fromWidth] = x.shape;
-      const factors = [height / (fromHeight ?? Number.NaN), width / (fromWidth ?? Number.NaN)];
-      if (alignCorners || halfPixelCenters || !factors.every(Number.isInteger)) {
-        const settings = { height, width, alignCorners, halfPixelCenters };
-        lifting.give(node, own(node, lifting, operation, settings, x));
-        return;
-      }
-      const layer = layers.upSampling2d({
-        name: lifting.names.of(node.name, '_up_sampling'),
-        size: factors as [number, number],
-        interpolation: operation === 'resizeBilinear' ? 'bilinear' : 'nearest',
-      }) as Layer;
-      lifting.give(node, lifting.apply(node, layer, x));
+      // Not UpSampling2D, even where the factors are whole: its gradient on cpu is wrong (see operations.ts).
+      lifting.give(node, own(node, lifting, operation, { height, width, alignCorners, halfPixelCenters }, x));
     },
   };
 }

@@ -16,6 +16,8 @@ export interface Tail {
   end: GraphNode;
   /** The product's node and what stands between it and `end`: nobody else takes what these give. */
   within: GraphNode[];
+  /** The Add further down whose constant is the bias. */
+  biasBehind?: GraphNode;
   bias?: NamedConstant;
   scale?: NamedConstant;
   offset?: NamedConstant & { negated: boolean };
@@ -34,7 +36,7 @@ export function tailOf(node: GraphNode, lifting: Lifting, channels: number): Tai
     if (op === 'BiasAdd' && i === 0) {
       tail.bias = vector(lifting, node.inputs[2], channels);
       if (tail.bias === undefined) throw new Unliftable('its bias is not a constant with one value a channel');
-    } else if (isActivation(op) && i === fused.length - 1) tail.activation = op;
+    } else if (isActivation(op) && i === 1) tail.activation = op;
     else throw new Unliftable(`it has '${op}' fused into it`);
   }
   if (tail.activation !== undefined) return tail;
@@ -65,7 +67,7 @@ function takeAffine(tail: Tail, mul: GraphNode, lifting: Lifting, channels: numb
   tail.scale = affine.scale;
   tail.offset = affine.offset;
   moveTo(tail, mul);
-  if (affine.end !== mul) moveTo(tail, affine.end);
+  moveTo(tail, affine.end);
 }
 
 function moveTo(tail: Tail, end: GraphNode): void {
@@ -73,22 +75,20 @@ function moveTo(tail: Tail, end: GraphNode): void {
   tail.end = end;
 }
 
-/** Mul with a constant, and Add or Sub with another one behind it. */
+/** Mul with a constant, and Add or Sub with another one behind it. Mul alone is no BN: those have a mean. */
 export function affineOf(
   mul: GraphNode,
   from: GraphNode,
   lifting: Lifting,
   channels: number,
-): { scale: NamedConstant; offset: Tail['offset']; end: GraphNode } | undefined {
+): { scale: NamedConstant; offset: NonNullable<Tail['offset']>; end: GraphNode } | undefined {
   const scale = otherVector(lifting, mul, from, channels);
-  if (scale === undefined) return undefined;
-  const next = lifting.onlyConsumer(mul);
-  const subtracts = next?.op === 'Sub' && next.inputs[0].node === mul.name;
-  if (next !== undefined && (ADDS.includes(next.op) || subtracts)) {
-    const offset = otherVector(lifting, next, mul, channels);
-    if (offset !== undefined) return { scale, offset: { ...offset, negated: subtracts }, end: next };
-  }
-  return { scale, offset: undefined, end: mul };
+  const next = scale && lifting.onlyConsumer(mul);
+  if (scale === undefined || next === undefined) return undefined;
+  const subtracts = next.op === 'Sub' && next.inputs[0].node === mul.name;
+  if (!ADDS.includes(next.op) && !subtracts) return undefined;
+  const offset = otherVector(lifting, next, mul, channels);
+  return offset && { scale, offset: { ...offset, negated: subtracts }, end: next };
 }
 
 /**
@@ -100,10 +100,12 @@ function takeBiasBehindSum(tail: Tail, lifting: Lifting, channels: number): void
   if (sum === undefined || !['Add', 'AddV2', 'AddN'].includes(sum.op)) return;
   if (sum.inputs.length < 2 || sum.inputs.some((edge) => lifting.constantOf(edge) !== undefined)) return;
   const last = lifting.onlyConsumer(sum);
-  if (last === undefined || !ADDS.includes(last.op) || lifting.passedThrough.has(last)) return;
+  if (last === undefined || !ADDS.includes(last.op)) return;
+  if (lifting.passedThrough.has(last) || lifting.apart.has(last)) return;
   const bias = otherVector(lifting, last, sum, channels);
   if (bias === undefined) return;
   tail.bias = bias;
+  tail.biasBehind = last;
   lifting.passedThrough.add(last);
 }
 

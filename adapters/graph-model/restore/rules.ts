@@ -1,0 +1,72 @@
+/**
+ * How large s is taken in each channel of a folded convolution: one line a rule.
+ *
+ * Every s > 0 gives the same outputs (algebra.ts). What s decides is how far training goes: as ∂L/∂w = s · ∂L/∂w′, a step
+ * of SGD with rate η moves the folded kernel by η·s²·∂L/∂w′ where the folded model's own step would be η·∂L/∂w′; a step
+ * of Adam, which is about η in each weight, moves it by η·s. Relative to the kernel that is η / (RMS of w_c).
+ */
+import { median } from './algebra';
+
+/** What is known of a folded convolution. */
+export interface FoldedConv {
+  /** Keras class name. */
+  kind: string;
+  /** Of the kernel that takes the fold. */
+  kernelShape: readonly number[];
+  /** ‖w′_c‖ of each channel. */
+  norms: Float64Array;
+  /** Standard deviation of each channel's output. */
+  deviations: Float64Array;
+}
+
+type Rule = (conv: FoldedConv) => Float64Array;
+
+export const RULES = {
+  /** s = 1: w is w′; nothing but the parametrisation changes. */
+  none: ({ norms }) => norms.map(() => 1),
+  /** s = std(y): σ² = 1. */
+  unitVariance: ({ deviations }) => deviations,
+  /** s = ‖w′_c‖: ‖w_c‖ = 1. */
+  unit: ({ norms }) => norms,
+  /** s = ‖w′_c‖ / k: ‖w_c‖ = k. */
+  equalNorm: ({ norms, kind, kernelShape }) => {
+    const k = usualNorm(kind, kernelShape) * Number(process.env.KMUL ?? 1);
+    return norms.map((norm) => norm / k);
+  },
+} satisfies Record<string, Rule>;
+
+export type ScaleRule = keyof typeof RULES;
+export const SCALE_RULES = Object.keys(RULES) as ScaleRule[];
+export const DEFAULT_RULE: ScaleRule = 'equalNorm';
+
+/**
+ * ‖w_c‖ in a pretrained net. It keeps the pattern of Glorot's initialisation, √(2·in / (in + out)) for a convolution and
+ * √(2 / (in + multiplier)) for a depthwise one, with a factor: 1.4 and 28 here. Measured medians, over layers, of the
+ * true norm divided by this: see `npm run bench:restore`.
+ */
+function usualNorm(kind: string, kernelShape: readonly number[]): number {
+  const [a, b] = kernelShape.slice(-2);
+  if (kind === 'DepthwiseConv2D') return 28 * Math.sqrt(2 / (a + b));
+  const inputs = kind === 'Conv2DTranspose' ? b : a;
+  return 1.4 * Math.sqrt((2 * inputs) / (a + b));
+}
+
+/** Below this share of the layer's median a channel's kernel, or the deviation of its output, counts as zero. */
+const DEAD = 1e-3;
+
+/**
+ * s of every channel: finite and positive. Dead channels, whose kernel or whose output's deviation is (nearly) zero, say
+ * nothing about s: they get the median of the others.
+ */
+export function channelScales(rule: ScaleRule, conv: FoldedConv): { s: Float64Array; dead: number } {
+  const live = isLive(conv.norms).map((alive, c) => alive && isLive(conv.deviations)[c]);
+  const s = RULES[rule](conv);
+  const usual = median(s.filter((_, c) => live[c]));
+  const spare = usual > 0 ? usual : 1;
+  return { s: s.map((value, c) => (live[c] ? value : spare)), dead: live.filter((alive) => !alive).length };
+}
+
+function isLive(values: Float64Array): boolean[] {
+  const least = DEAD * median(values.filter((value) => value > 0));
+  return Array.from(values, (value) => value > 0 && value >= least);
+}
