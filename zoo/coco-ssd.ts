@@ -5,16 +5,7 @@
  */
 
 import { type GraphModel, loadGraphModel } from '@tensorflow/tfjs-converter';
-import {
-  dispose,
-  io,
-  type NamedTensorMap,
-  reshape,
-  type Tensor,
-  type Tensor2D,
-  tidy,
-  zeros,
-} from '@tensorflow/tfjs-core';
+import { dispose, io, reshape, type Tensor, type Tensor2D, tidy, zeros } from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import * as cocoSsdPackage from '@tensorflow-models/coco-ssd';
 import { edgeName, type Graph } from '../adapters/graph-model/graph';

@@ -73,7 +73,7 @@ export function liftGraph(graph: Graph, options: LiftOptions = {}): LiftedModel 
         given || products.some((node) => lifting.isComputed(node)) ? undefined : firstRefused(lifting, blocked);
       if (stuck === undefined) {
         const lifted = finish(lifting, tensors, wanted, options);
-        if (given) checkAllUsed(tensors, lifted);
+        if (given) checkAllUsed(lifting, tensors, lifted);
         return lifted;
       }
       blocked.add(stuck);
@@ -92,17 +92,23 @@ function checkLiftOptions(options: LiftOptions): void {
     throw invalidOption(`onUnsupported must be 'cut' or 'error', found ${JSON.stringify(onUnsupported)}`);
   }
   if (outputs !== undefined && !areNames(outputs)) {
-    throw invalidOption(`outputs must be names of tensors, at least one, found ${JSON.stringify(outputs)}`);
+    throw invalidOption(`outputs must be different names of tensors, at least one, found ${JSON.stringify(outputs)}`);
   }
   if (inputs !== undefined && !areNames(inputs) && !areShapes(inputs)) {
     throw invalidOption(
-      `inputs must be names of tensors, at least one, or an object of names and shapes, found ${JSON.stringify(inputs)}`,
+      'inputs must be different names of tensors, at least one, or an object of names and shapes ([batch, …], null for an ' +
+        `open size), found ${JSON.stringify(inputs)}`,
     );
   }
 }
 
 function areNames(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.length > 0 && value.every((each) => typeof each === 'string');
+  return (
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every((each) => typeof each === 'string') &&
+    new Set(value).size === value.length
+  );
 }
 
 function areShapes(value: unknown): value is Readonly<Record<string, Shape>> {
@@ -117,10 +123,12 @@ function invalidOption(what: string): TuneModeError {
 }
 
 /** @throws TuneModeError for an input that the caller has named, and that the model would not have. */
-function checkAllUsed(tensors: ReadonlyMap<string, unknown>, { inputs, outputs }: LiftedModel): void {
+function checkAllUsed(lifting: Lifting, tensors: ReadonlyMap<string, unknown>, { inputs, outputs }: LiftedModel): void {
   const unused = [...tensors.keys()].find((name) => !inputs.includes(name));
   if (unused === undefined) return;
-  throw invalidOption(`'inputs' names '${unused}', of which no output depends on it ('${outputs.join("', '")}')`);
+  const refused = lifting.graph.consumersOf(parseEdge(unused).node).find((node) => lifting.refused.has(node));
+  const why = refused ? `: '${refused.name}' (${refused.op}) is not lifted, ${lifting.refused.get(refused)}` : '';
+  throw invalidOption(`'inputs' names '${unused}', and no output ('${outputs.join("', '")}') depends on it${why}`);
 }
 
 function edgeOf(graph: Graph, name: string, option: string): Edge {
@@ -149,7 +157,7 @@ function makeInput(lifting: Lifting, edge: Edge, shape: Shape | undefined): Symb
     );
   }
   const made = input({ batchShape: [null, ...shape.slice(1)], name: lifting.names.of(edge.node) });
-  lifting.giveEdge(edge, made);
+  lifting.begin(edge, made);
   return made;
 }
 
@@ -299,6 +307,9 @@ function nodeReports(lifting: Lifting, model: LayersModel, outputs: readonly Edg
     const { name, op } = node;
     const layers = layersOf.get(name) ?? [];
     if (op === 'Const') return { node: name, op, layers, state: 'constant', reason: null };
+    if (lifting.begins.has(node) && !op.startsWith('Placeholder')) {
+      return { node: name, op, layers, state: 'left', reason: 'the model begins with what it gives' };
+    }
     if (needed.has(node) && lifting.isComputed(node)) return { node: name, op, layers, state: 'lifted', reason: null };
     return { node: name, op, layers, state: 'left', reason: lifting.refused.get(node) ?? null };
   });

@@ -31,6 +31,8 @@ export class Lifting {
   readonly passedThrough = new Set<GraphNode>();
   /** Nodes that a layer of another node computes, and whose own output nobody else takes. */
   readonly absorbed = new Set<GraphNode>();
+  /** The nodes whose outputs are the model's inputs. */
+  readonly begins = new Set<GraphNode>();
   readonly refused = new Map<GraphNode, string>();
   readonly names: LayerNames;
   private readonly tensors = new Map<string, SymbolicTensor>();
@@ -123,7 +125,13 @@ export class Lifting {
     });
   }
 
-  giveEdge(edge: Edge, result: SymbolicTensor): void {
+  /** Makes a tensor an input of the model. */
+  begin(edge: Edge, made: SymbolicTensor): void {
+    this.giveEdge(edge, made);
+    this.begins.add(this.graph.byName.get(edge.node) as GraphNode);
+  }
+
+  private giveEdge(edge: Edge, result: SymbolicTensor): void {
     this.tensors.set(edgeName(edge), result);
     this.given.set(edge.node, [...(this.given.get(edge.node) ?? []), edge]);
   }

@@ -20,11 +20,12 @@ interface Loaded {
  */
 export async function readGraph(where: string, source: GraphSource): Promise<Graph> {
   if (isGraphModel(source)) {
-    const { artifacts, weights } = source as unknown as Loaded;
+    const loaded = source as unknown as Loaded;
+    const { artifacts } = loaded;
     if (artifacts === undefined) {
       throw new TuneModeError('not-a-graph-model', `${where}: this GraphModel is not loaded. Call its load() first.`);
     }
-    const tensors = Object.fromEntries(Object.entries(weights).map(([name, [tensor]]) => [name, tensor]));
+    const tensors = Object.fromEntries(Object.entries(loaded.weights).map(([name, [tensor]]) => [name, tensor]));
     if (Object.values(tensors).some(({ isDisposed }) => isDisposed)) {
       throw new TuneModeError(
         'model-disposed',
@@ -45,7 +46,7 @@ export async function readGraph(where: string, source: GraphSource): Promise<Gra
 }
 
 export function isGraphModel(source: unknown): source is GraphModel {
-  return typeof source === 'object' && source !== null && 'executor' in source && 'modelSignature' in source;
+  return typeof source === 'object' && source !== null && 'executeAsync' in source && 'modelSignature' in source;
 }
 
 function handlerOf(where: string, source: unknown): io.IOHandler {

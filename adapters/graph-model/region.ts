@@ -35,7 +35,7 @@ export function findInputs(graph: Graph, blocked: ReadonlySet<GraphNode>): Edge[
       else if (!behindProduct.has(source)) found.set(edgeName(edge), edge);
     }
   }
-  return [...found.values()];
+  return graph.nodes.flatMap(({ name }) => [...found.values()].filter((edge) => edge.node === name));
 }
 
 function dataInputs(node: GraphNode): Edge[] {
@@ -110,29 +110,28 @@ function constantBehind(graph: Graph, edge: Edge | undefined) {
 
 /**
  * The tensors at which the lifted part ends: outputs of the graph that were lifted, and whatever a node takes that was
- * not; of those only what depends on a product.
+ * not; where there are none, what nobody takes. Of those only what depends on a product.
  */
 export function findOutputs(lifting: Lifting): Edge[] {
   const { graph } = lifting;
-  const trained = descendants(
-    graph,
-    productsOf(graph).filter((node) => lifting.isComputed(node)),
-  );
-  for (const node of productsOf(graph)) if (lifting.isComputed(node)) trained.add(node);
+  const products = productsOf(graph).filter((node) => lifting.isComputed(node));
+  const trained = descendants(graph, products);
+  for (const node of products) trained.add(node);
+  const edges = graph.nodes
+    .filter((node) => trained.has(node) && !lifting.begins.has(node))
+    .flatMap((node) => lifting.outputsOf(node));
   const asked = new Set(graph.outputs);
+  const ends = edges.filter((edge) => asked.has(edgeName(edge)) || isCut(lifting, edge));
+  const unused = edges.filter(({ node }) => graph.consumersOf(node).length === 0);
   // By tensor: an Identity gives the same one once more.
-  const found = new Map<unknown, Edge>();
-  for (const node of graph.nodes) {
-    if (!trained.has(node)) continue;
-    for (const edge of lifting.outputsOf(node)) {
-      const isTaken = graph
-        .consumersOf(node.name)
-        .some(
-          (consumer) =>
-            !lifting.isComputed(consumer) && dataInputs(consumer).some((each) => edgeName(each) === edgeName(edge)),
-        );
-      if (asked.has(edgeName(edge)) || isTaken) found.set(lifting.tensorOf(edge), edge);
-    }
-  }
+  const found = new Map((ends.length > 0 ? ends : unused).map((edge) => [lifting.tensorOf(edge), edge]));
   return [...found.values()];
+}
+
+/** Whether the graph goes on from here with something that was not lifted. */
+function isCut(lifting: Lifting, edge: Edge): boolean {
+  const isLifted = (node: GraphNode) => lifting.isComputed(node) && !lifting.begins.has(node);
+  return lifting.graph
+    .consumersOf(edge.node)
+    .some((node) => !isLifted(node) && dataInputs(node).some((each) => edgeName(each) === edgeName(edge)));
 }

@@ -43,12 +43,12 @@ const RULES: Record<string, Rule> = {
   Maximum: both(Math.max),
   Minimum: both(Math.min),
   Pack: (inputs) =>
-    inputs.every((each) => each?.rank === 0)
+    inputs.length > 0 && inputs.every((each) => each?.rank === 0)
       ? { values: (inputs as Sizes[]).map(({ values }) => values[0]), rank: 1 }
       : undefined,
   ConcatV2: (inputs) => {
     const parts = inputs.slice(0, -1);
-    return parts.every((each) => each?.rank === 1)
+    return parts.length > 0 && parts.every((each) => each?.rank === 1)
       ? { values: (parts as Sizes[]).flatMap(({ values }) => values), rank: 1 }
       : undefined;
   },

@@ -4,4 +4,5 @@
  */
 export * from '../../src';
 export * from '../../src/fine-tune';
+export * from '../graph-model';
 export * from '../wasm';

@@ -64,7 +64,7 @@ export const finetuneCommand: Command = {
     json: { type: 'boolean' },
   },
   help: {
-    model: 'a saved tfjs layers model: its folder, or its model.json',
+    model: 'a saved tfjs model, layers or graph: its folder, or its model.json',
     data: 'a folder with one folder of pictures (jpg, png) for each class, or train/ and val/ with those inside',
     out: 'a new folder for the result',
     mode: 'tune (default), eval or train: how BatchNorm behaves',

@@ -29,7 +29,7 @@ export const predictCommand: Command = {
     json: { type: 'boolean' },
   },
   help: {
-    model: "finetune's --out (its deployed model is used), or the folder of any layers model",
+    model: "finetune's --out (its deployed model is used), or the folder of any model",
     top: 'classes to name for each picture (default 1)',
     backend: 'wasm, cpu, tfjs-node or tfjs-node-gpu (default: the fastest that works)',
     threads: 'how many compute, on wasm; about as many as there are cores (default 1)',

@@ -6,8 +6,10 @@ import { execFile } from 'node:child_process';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { fileIO } from '../../adapters/node';
 import { drawPictures } from '../../examples/draw-pictures';
 import { describeShared, sharedDir } from '../helpers/shared';
+import { tinyMobileNet } from '../zoo/graphs';
 
 const root = path.join(__dirname, '..', '..');
 const shipped = path.join(root, 'examples', 'assets', 'shapes-model');
@@ -29,6 +31,7 @@ const exists = (file: string) =>
 beforeAll(async () => {
   await fs.mkdir(work, { recursive: true });
   await fs.cp(shipped, path.join(work, 'my-model'), { recursive: true });
+  await fileIO(path.join(work, 'my-graph')).save(tinyMobileNet());
   await drawPictures(path.join(work, 'my-pictures'), { shapes: ['ring', 'star'], count: 24, size: 64, seed: 3 });
 });
 
@@ -64,14 +67,16 @@ test('examples/fine-tune-folder.ts tunes, deploys, and loads both again', async 
   expect(parameters('deployed')).toBeLessThan(parameters('tuned'));
 }, 120_000);
 
-test('examples/fine-tune-folder.ts says how it is used', async () => {
-  await expect(run(path.join(root, 'examples', 'fine-tune-folder.ts'), ['my-model'])).rejects.toThrow(
-    /usage: fine-tune-folder/,
+const EXAMPLES = ['fine-tune-folder', 'zoo-mobilenet', 'teachable-machine'];
+
+test.each(EXAMPLES)('examples/%s.ts says how it is used', async (name) => {
+  await expect(run(path.join(root, 'examples', `${name}.ts`), ['my-model'])).rejects.toThrow(
+    new RegExp(`usage: ${name}`),
   );
 });
 
-test('examples/fine-tune-folder.ts is code that a user would copy: under 60 lines', async () => {
-  const text = await fs.readFile(path.join(root, 'examples', 'fine-tune-folder.ts'), 'utf8');
+test.each(EXAMPLES)('examples/%s.ts is code that a user would copy: under 60 lines', async (name) => {
+  const text = await fs.readFile(path.join(root, 'examples', `${name}.ts`), 'utf8');
   expect(text.trimEnd().split('\n').length).toBeLessThan(60);
 });
 
@@ -89,6 +94,7 @@ test('every TypeScript snippet of the README that imports something runs', async
   // What the snippets promise to have written.
   expect(await exists('tuned/model.json')).toBe(true);
   expect(await exists('deployed/model.json')).toBe(true);
+  expect(await exists('my-tuned-graph/model.json')).toBe(true);
 }, 180_000);
 
 describeShared('on real input', () => {
@@ -107,5 +113,42 @@ describeShared('on real input', () => {
     expect(accuracies).toHaveLength(2);
     expect(accuracies[1]).toBeGreaterThan(0.7);
     expect(await exists('hymenoptera/deployed/model.json')).toBe(true);
+  }, 600_000);
+
+  const accuraciesIn = (stdout: string) =>
+    [...stdout.matchAll(/epoch \d+: ([\d.]+) %/g)].map(([, value]) => Number(value));
+
+  test('examples/zoo-mobilenet.ts fine-tunes the zoo’s graph and gives it back to the package', async () => {
+    const shared = sharedDir as string;
+    const { stdout } = await run(path.join(root, 'examples', 'zoo-mobilenet.ts'), [
+      path.join(shared, 'data', 'hymenoptera'),
+      'zoo-mobilenet',
+      path.join(shared, 'models', 'graph_mobilenet_v1_025_224'),
+      '1',
+    ]);
+    expect(stdout).toMatch(/27 ConvBN blocks in Tune mode/);
+    expect(stdout).toMatch(/tuned embedding of the package: \[ 1, 256 \]/);
+    expect(Math.max(...accuraciesIn(stdout))).toBeGreaterThan(75);
+    for (const which of ['tuned', 'graph']) expect(await exists(`zoo-mobilenet/${which}/model.json`)).toBe(true);
+  }, 600_000);
+
+  test('examples/teachable-machine.ts improves an export, and writes one', async () => {
+    const shared = sharedDir as string;
+    await fs.cp(path.join(shared, 'models', 'layers_tm_food_mobilenetv2_035'), path.join(work, 'food'), {
+      recursive: true,
+    });
+    const labels = Array.from({ length: 36 }, (_, i) => `food ${i}`);
+    const metadata = { packageName: '@teachablemachine/image', labels, imageSize: 224 };
+    await fs.writeFile(path.join(work, 'food', 'metadata.json'), JSON.stringify(metadata));
+    const { stdout } = await run(path.join(root, 'examples', 'teachable-machine.ts'), [
+      'food',
+      path.join(shared, 'data', 'hymenoptera'),
+      'ants-and-bees',
+      '1',
+    ]);
+    expect(stdout).toMatch(/36 classes, pictures of 224 pixels, 52 ConvBN blocks/);
+    expect(Math.max(...accuraciesIn(stdout))).toBeGreaterThan(75);
+    const written = JSON.parse(await fs.readFile(path.join(work, 'ants-and-bees', 'metadata.json'), 'utf8'));
+    expect(written).toMatchObject({ labels: ['ants', 'bees'], imageSize: 224 });
   }, 600_000);
 });

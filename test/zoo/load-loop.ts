@@ -1,4 +1,4 @@
-/** A process that loads a model over http again and again, every third time anew. @see download.test.ts */
+/** A process that loads a model over http again and again, every third time anew. @see download-cache.test.ts */
 
 import { nodePlatform } from '../../zoo/node-platform';
 import { modelHandler } from '../../zoo/source';

@@ -103,6 +103,7 @@ const concat: Op = {
   data: (node) => node.inputs.slice(0, -1),
   lift: (node, lifting) => {
     const inputs = node.inputs.slice(0, -1).map((_, index) => lifting.input(node, index));
+    if (inputs.length === 0) throw new Unliftable('it joins nothing');
     const [given] = lifting.numbersOf(node, node.inputs.length - 1);
     const axis = given < 0 ? given + inputs[0].shape.length : given;
     if (axis === 0) throw new Unliftable('it joins along the batch');
@@ -117,6 +118,7 @@ const concat: Op = {
 const pack: Op = {
   lift: (node, lifting) => {
     const inputs = node.inputs.map((_, index) => lifting.input(node, index));
+    if (inputs.length === 0) throw new Unliftable('it stacks nothing');
     const given = number(node, 'axis', 0);
     const axis = given < 0 ? given + inputs[0].shape.length + 1 : given;
     if (axis === 0) throw new Unliftable('it stacks along the batch');

@@ -3,7 +3,7 @@ import { clone, dispose, mul, slice, sum, type Tensor, tensor, tidy } from '@ten
 import type { LayersModel, Shape } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../../../src/errors';
 import type { BatchSource } from '../../../src/fine-tune/data';
-import { seededRandom } from '../../../src/random';
+import { paint } from './noise';
 
 /** One tensor for each input of the model: [batch, height, width, channels], in the model's input range. */
 export type CalibrationBatch = Tensor | Tensor[];
@@ -121,15 +121,10 @@ async function checkFinite(inputs: Tensor[]): Promise<void> {
 
 /** Of a side whose length the model leaves open. */
 const OPEN_SIDE = 128;
-const WAVES = 24;
-/** Waves over the whole picture, at most. */
-const FINEST = 24;
 
 /**
- * The data-free choice: pictures of smooth noise. Each is a sum of waves cos(2π f·p + φ) in random directions with
- * amplitudes ∝ 1 / |f|, as the spectrum of photographs falls (Field, J. Opt. Soc. Am. A 4 (1987) 2379), scaled to the
- * input range. Waves are shared by the channels, as in photographs, whose channels go together, each with its own part of it.
- * A fixed seed: the same in every run.
+ * The data-free choice: pictures of noise (noise.ts), the same in every run.
+ * @param range What black and white are.
  */
 export async function* noiseBatches(
   model: LayersModel,
@@ -148,42 +143,4 @@ export async function* noiseBatches(
       return tensor(values, [count, ...size], dtype === 'int32' ? 'int32' : 'float32');
     });
   }
-}
-
-/** @param size […spatial, channels]. */
-function paint(picture: Float32Array, size: number[], key: string, [black, white]: readonly [number, number]): void {
-  const random = seededRandom(key);
-  const spatial = size.slice(0, -1);
-  const channels = size.at(-1) as number;
-  const sums = new Float32Array(picture.length);
-  for (let wave = 0; wave < WAVES; wave++) {
-    const frequency = FINEST ** random();
-    const direction = spatial.map(() => 2 * random() - 1);
-    const length = Math.hypot(...direction) || 1;
-    const steps = direction.map((part, axis) => (2 * Math.PI * frequency * part) / length / spatial[axis]);
-    const phase = 2 * Math.PI * random();
-    const parts = Array.from({ length: channels }, () => (1 + 0.5 * (2 * random() - 1)) / frequency);
-    const [across, turn] = [Math.cos(steps.at(-1) as number), Math.sin(steps.at(-1) as number)];
-    const width = spatial.at(-1) as number;
-    const place = spatial.slice(0, -1).map(() => 0);
-    for (let at = 0; at < sums.length; ) {
-      const angle = place.reduce((total, p, axis) => total + p * steps[axis], phase);
-      let [cos, sin] = [Math.cos(angle), Math.sin(angle)];
-      for (let column = 0; column < width; column++) {
-        for (let c = 0; c < channels; c++) sums[at++] += parts[c] * cos;
-        // The next angle's by addition: a cosine for each value would take ten times as long.
-        const next = cos * across - sin * turn;
-        sin = sin * across + cos * turn;
-        cos = next;
-      }
-      for (let axis = place.length - 1; axis >= 0 && ++place[axis] === spatial[axis]; axis--) place[axis] = 0;
-    }
-  }
-  const largest = sums.reduce((a, b) => Math.max(a, Math.abs(b)), Number.MIN_VALUE);
-  // Pictures differ in light and contrast too.
-  const contrast = 0.3 + 0.7 * random();
-  const light = (1 - contrast) * (2 * random() - 1);
-  sums.forEach((value, i) => {
-    picture[i] = black + ((white - black) * (1 + light + (contrast * value) / largest)) / 2;
-  });
 }

@@ -10,18 +10,20 @@ export interface RestoreOptions {
   epsilon?: number;
   /** Which convolutions get a BatchNormalization, by their path. Default: all that can. */
   include?: (conv: string) => boolean;
-  /** What black and white are, for the pictures of noise that are used where no calibration data are given. Default [-1, 1]. */
+  /**
+   * What black and white are, for the pictures of noise that are used where no calibration data are given. Default: what a
+   * rescaling at the model's beginning brings to [-1, 1], else [-1, 1].
+   */
   inputRange?: readonly [black: number, white: number];
 }
 
-export type ResolvedRestoreOptions = Required<RestoreOptions>;
+export type ResolvedRestoreOptions = Required<Omit<RestoreOptions, 'inputRange'>> & Pick<RestoreOptions, 'inputRange'>;
 
 const DEFAULTS: ResolvedRestoreOptions = {
   pictures: 64,
   rule: DEFAULT_RULE,
   epsilon: 1e-3,
   include: () => true,
-  inputRange: [-1, 1],
 };
 
 const CHECKS: { [K in keyof RestoreOptions]-?: { ok(value: unknown): boolean; expected: string } } = {

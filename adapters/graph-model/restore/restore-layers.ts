@@ -7,6 +7,7 @@ import { type BatchNormLayer, type ConvLayer, classOf, type Layer } from '../../
 import { type Kind, kindOf } from '../../../src/kinds';
 import { setMode } from '../../../src/modes';
 import { collectUses } from '../../../src/walker/uses';
+import { inputRangeOf } from '../input-range';
 import {
   type BatchNormArrays,
   type ChannelLayout,
@@ -169,7 +170,9 @@ async function measure(
   let pictures = 0;
   try {
     const batches =
-      data === undefined ? noiseBatches(model, limit, inputRange) : calibrationBatches(model, data, limit);
+      data === undefined
+        ? noiseBatches(model, limit, inputRange ?? inputRangeOf(model) ?? [-1, 1])
+        : calibrationBatches(model, data, limit);
     for await (const inputs of batches) {
       try {
         dispose(tidy(() => model.predictOnBatch(inputs.length === 1 ? inputs[0] : inputs)));

@@ -77,7 +77,7 @@ export class Watch {
     }
   }
 
-  /** @throws TuneModeError `invalid-data` for a BN that was never reached. */
+  /** After at least one pass. */
   statisticsOf(bn: BatchNormLayer): ChannelStatistics {
     return (this.moments.get(bn) as Moments).result();
   }
