@@ -82,9 +82,18 @@ export class Lifting {
     return found;
   }
 
-  /** The whole numbers of a constant input. @throws Unliftable where it is none. */
+  /** The whole numbers of a constant input. @throws Unliftable where there are others, or it is no constant. */
   numbersOf(node: GraphNode, index: number): number[] {
-    return Array.from(this.constantInput(node, index).constant.values as ArrayLike<number>);
+    const values = Array.from<unknown>(this.constantInput(node, index).constant.values);
+    if (!values.every(Number.isInteger)) throw new Unliftable(`its input ${index} is [${values}], no whole numbers`);
+    return values as number[];
+  }
+
+  /** The one whole number that an input is. @throws Unliftable where it is not. */
+  numberOf(node: GraphNode, index: number): number {
+    const values = this.numbersOf(node, index);
+    if (values.length !== 1) throw new Unliftable(`its input ${index} is [${values}], not one number`);
+    return values[0];
   }
 
   sizesOf(edge: Edge | undefined): Sizes | undefined {

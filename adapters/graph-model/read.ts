@@ -82,9 +82,10 @@ function checkArtifacts(where: string, artifacts: unknown): asserts artifacts is
 }
 
 function decode(where: string, { weightData }: io.ModelArtifacts, specs: io.WeightsManifestEntry[]): NamedTensorMap {
-  for (const spec of specs) {
+  for (const [i, spec] of specs.entries()) {
     const problem = specProblem(spec);
-    if (problem) throw new TuneModeError('invalid-model-file', `${where}: weight '${spec?.name}': ${problem}.`);
+    const name = typeof spec?.name === 'string' ? `'${spec.name}'` : `number ${i}`;
+    if (problem) throw new TuneModeError('invalid-model-file', `${where}: weight ${name}: ${problem}.`);
   }
   const found = bytesOf(weightData);
   const expected = storedBytes(specs);
@@ -99,7 +100,8 @@ function decode(where: string, { weightData }: io.ModelArtifacts, specs: io.Weig
   try {
     return tidy(() => io.decodeWeights(weightData, specs));
   } catch (error) {
-    // Only where there are strings: of all others the length is known.
+    // Only strings can be found to be cut off this late: of all others the length is known.
+    if (expected !== undefined) throw error;
     throw new TuneModeError('invalid-model-file', `${where}: the weights cannot be read: a weight file is cut off.`, {
       cause: error,
     });

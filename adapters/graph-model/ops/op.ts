@@ -24,3 +24,10 @@ export function requireRank(shape: readonly unknown[], rank: number): void {
   if (shape.length !== rank)
     throw new Unliftable(`it takes a tensor of rank ${shape.length}, and only ${rank} is lifted`);
 }
+
+/** Sizes of windows and their steps. */
+export function requireSizes(what: string, sizes: readonly number[]): void {
+  if (sizes.length !== 2 || !sizes.every((size) => Number.isInteger(size) && size > 0)) {
+    throw new Unliftable(`its ${what} are [${sizes.join(', ')}], and two whole numbers from 1 are expected`);
+  }
+}

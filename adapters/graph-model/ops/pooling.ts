@@ -4,7 +4,7 @@ import type { Layer } from '../../../src/internals';
 import { flag, numbers, text } from '../attributes';
 import { graphOperation } from '../graph-operation';
 import { Unliftable } from '../lifting';
-import { firstInput, type Op, requireChannelsLast, requireRank } from './op';
+import { firstInput, type Op, requireChannelsLast, requireRank, requireSizes } from './op';
 
 interface PoolConfig {
   name: string;
@@ -23,6 +23,8 @@ function pooling(make: (config: PoolConfig) => Layer, suffix: string): Op {
       const [batch, height, width, channels] = numbers(node, 'ksize');
       const [, down, right] = numbers(node, 'strides');
       if (batch !== 1 || channels !== 1) throw new Unliftable(`it pools over windows of [${numbers(node, 'ksize')}]`);
+      requireSizes('windows', [height, width]);
+      requireSizes('strides', [down, right]);
       const padding = text(node, 'padding', 'VALID');
       if (padding !== 'SAME' && padding !== 'VALID') throw new Unliftable(`its padding is '${padding}'`);
       const layer = make({

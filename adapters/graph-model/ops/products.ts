@@ -8,7 +8,7 @@ import type { LiftedProduct } from '../lifted';
 import { asTensor, type Lifting, type NamedConstant, Unliftable } from '../lifting';
 import { activate } from './activations';
 import { normalise } from './normalisations';
-import { firstInput, type Op, requireChannelsLast, requireRank } from './op';
+import { firstInput, type Op, requireChannelsLast, requireRank, requireSizes } from './op';
 import { type Tail, tailOf } from './tail';
 
 interface Product {
@@ -103,7 +103,9 @@ function convolution(
 function windowOf(node: GraphNode, lifting: Lifting, x: SymbolicTensor): Window {
   const spatial = (name: string) => {
     const all = numbers(node, name);
-    return all.length === 4 ? all.slice(1, 3) : [1, 1];
+    const found = all.length === 4 ? all.slice(1, 3) : [1, 1];
+    requireSizes(name, found);
+    return found;
   };
   const strides = spatial('strides');
   const dilations = spatial('dilations');
@@ -162,12 +164,16 @@ const transposed: Op = {
     if (Math.max(...dilations) > 1) throw new Unliftable('it is dilated');
     if (text(node, 'padding', '') === 'EXPLICIT') throw new Unliftable('it has explicit paddings');
     const asked = lifting.sizesOf(node.inputs[0])?.values;
+    if (asked === undefined) throw new Unliftable('the size that it is to give cannot be told before it runs');
+    if (asked.length !== 4 || (asked[3] ?? filters) !== filters) {
+      throw new Unliftable(`its output is to be [${asked.join(', ')}], and its kernel gives ${filters} channels`);
+    }
     [height, width].forEach((size, i) => {
       const from = x.shape[i + 1];
       if (from === null) return;
       const to = from * strides[i] + (padding === 'valid' ? Math.max(size - strides[i], 0) : 0);
-      const wanted = asked?.[i + 1];
-      if (typeof wanted === 'number' && wanted !== to) {
+      const wanted = asked[i + 1] ?? null;
+      if (wanted !== null && wanted !== to) {
         throw new Unliftable(
           `its output is to have ${wanted} positions along axis ${i + 1}, and Keras makes ${to} of ${from}`,
         );

@@ -44,11 +44,12 @@ const reshape: Op = {
     }
     const whole = given as number[];
     const others = product(whole.filter((size) => size !== -1));
+    const rests = whole.includes(-1);
+    const fits = known === undefined ? first === 'batch' : rests ? known % others === 0 : known === others;
     // What is said of the batch: itself, its size of 1 when the graph was made, or what is left over.
-    const keepsBatch =
-      first === 'batch' ||
-      (whole.includes(-1) ? first === 1 && known !== undefined && known % others === 0 : known === others);
-    if (!keepsBatch) throw new Unliftable(`it gives [${asked.join(', ')}], which does not keep the batch apart`);
+    if (!fits || !(first === 'batch' || first === 1 || !rests)) {
+      throw new Unliftable(`it gives [${asked.join(', ')}], which does not keep the batch apart`);
+    }
     const sizes = known === undefined ? whole : whole.map((size) => (size === -1 ? known / others : size));
     lifting.give(node, reshaped(node, lifting, x, sizes));
   },
@@ -62,6 +63,8 @@ const squeeze: Op = {
     const named = numbers(node, 'squeeze_dims').concat(numbers(node, 'axis'));
     const axes = named.length > 0 ? named.map((axis) => (axis < 0 ? axis + rank : axis)) : onesOf(x);
     if (axes.includes(0)) throw new Unliftable('it drops the batch');
+    const other = axes.find((axis) => x.shape[axis] !== 1 && x.shape[axis] !== null);
+    if (other !== undefined) throw new Unliftable(`it drops axis ${other} of [${x.shape.join(', ')}], which is not 1`);
     const left = x.shape.filter((_, axis) => !axes.includes(axis)).slice(1);
     if (axes.length === 0) lifting.give(node, x);
     else if (left.every(isKnown)) lifting.give(node, reshaped(node, lifting, x, left));
@@ -78,7 +81,7 @@ const expandDims: Op = {
   data: firstInput,
   lift: (node, lifting) => {
     const x = lifting.input(node);
-    const [given] = node.inputs.length > 1 ? lifting.numbersOf(node, 1) : [number(node, 'dim', 0)];
+    const given = node.inputs.length > 1 ? lifting.numberOf(node, 1) : number(node, 'dim', 0);
     const axis = given < 0 ? given + x.shape.length + 1 : given;
     if (axis === 0) throw new Unliftable('it puts an axis before the batch');
     const sizes = [...x.shape];
@@ -104,7 +107,7 @@ const concat: Op = {
   lift: (node, lifting) => {
     const inputs = node.inputs.slice(0, -1).map((_, index) => lifting.input(node, index));
     if (inputs.length === 0) throw new Unliftable('it joins nothing');
-    const [given] = lifting.numbersOf(node, node.inputs.length - 1);
+    const given = lifting.numberOf(node, node.inputs.length - 1);
     const axis = given < 0 ? given + inputs[0].shape.length : given;
     if (axis === 0) throw new Unliftable('it joins along the batch');
     if (inputs.length === 1) lifting.give(node, inputs[0]);
@@ -130,7 +133,7 @@ const splitEvenly: Op = {
   data: (node) => node.inputs.slice(1, 2),
   lift: (node, lifting) => {
     const x = lifting.input(node, 1);
-    const axis = axisOfSplit(x, lifting.numbersOf(node, 0)[0]);
+    const axis = axisOfSplit(x, lifting.numberOf(node, 0));
     lifting.give(node, own(node, lifting, 'split', { sizes: number(node, 'num_split', 1), axis }, x));
   },
 };
@@ -139,7 +142,7 @@ const splitV: Op = {
   data: firstInput,
   lift: (node, lifting) => {
     const x = lifting.input(node);
-    const axis = axisOfSplit(x, lifting.numbersOf(node, 2)[0]);
+    const axis = axisOfSplit(x, lifting.numberOf(node, 2));
     lifting.give(node, own(node, lifting, 'split', { sizes: lifting.numbersOf(node, 1), axis }, x));
   },
 };
@@ -178,6 +181,10 @@ function padding(kind: 'constant' | 'mirror'): Op {
     lift: (node, lifting) => {
       const x = lifting.input(node);
       const flat = lifting.numbersOf(node, 1);
+      const { shape } = lifting.constantInput(node, 1).constant;
+      if (String(shape) !== `${x.shape.length},2`) {
+        throw new Unliftable(`its paddings [${shape.join(', ')}] are not two for each of ${x.shape.length} axes`);
+      }
       const paddings = x.shape.map((_, axis): [number, number] => [flat[2 * axis], flat[2 * axis + 1]]);
       if (paddings[0].some((size) => size !== 0)) throw new Unliftable('it pads the batch');
       if (kind === 'mirror') {
@@ -185,7 +192,7 @@ function padding(kind: 'constant' | 'mirror'): Op {
         lifting.give(node, own(node, lifting, 'mirrorPad', { paddings, offset }, x));
         return;
       }
-      const value = node.inputs.length > 2 ? lifting.numbersOf(node, 2)[0] : 0;
+      const value = node.inputs.length > 2 ? Number(lifting.constantInput(node, 2).constant.values[0]) : 0;
       const isZeroPadding = value === 0 && paddings.length === 4 && paddings[3].every((size) => size === 0);
       if (!isZeroPadding) {
         lifting.give(node, own(node, lifting, 'pad', { paddings, value }, x));

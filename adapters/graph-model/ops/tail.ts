@@ -31,7 +31,8 @@ const ADDS = ['Add', 'AddV2', 'BiasAdd'];
 /** @param channels output channels of the product. */
 export function tailOf(node: GraphNode, lifting: Lifting, channels: number): Tail {
   const tail: Tail = { end: node, within: [] };
-  const fused = texts(node, 'fused_ops');
+  // tfjs-converter 4.22.0 does not look at them in other nodes.
+  const fused = node.op.includes('Fused') ? texts(node, 'fused_ops') : [];
   for (const [i, op] of fused.entries()) {
     if (op === 'BiasAdd' && i === 0) {
       tail.bias = vector(lifting, node.inputs[2], channels);

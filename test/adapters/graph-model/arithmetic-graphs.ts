@@ -56,9 +56,10 @@ function hardSigmoid(g: GraphBuilder, x: string): string {
 
 const OPERATORS = ['Add', 'AddV2', 'Sub', 'Mul', 'RealDiv', 'Div', 'Maximum', 'Minimum'];
 
-/** Never near 0, where quotients lose their digits. */
-const values = (g: GraphBuilder, shape: number[]) => {
+/** Never near 0, where quotients lose their digits; but where x is chosen or not, in the midst of its values. */
+const values = (g: GraphBuilder, op: string, shape: number[]) => {
   const length = shape.reduce((product, size) => product * size, 1);
+  if (/M..imum/.test(op)) return g.random.array(length, () => g.random.uniform(-0.3, 0.3));
   return g.random.array(length, () => g.random.uniform(0.5, 2) * g.random.pick([-1, 1]));
 };
 
@@ -84,7 +85,7 @@ const WITH_CONSTANTS: Row[] = OPERATORS.flatMap((op) =>
       return {
         name: first ? `${what} ${op} x` : `x ${op} ${what}`,
         build: (g, x) => {
-          const constant = g.constant('constant', shape, values(g, shape));
+          const constant = g.constant('constant', shape, values(g, op, shape));
           // The divisor: from 1 to 3.
           const data = isQuotient ? g.node('AddV2', 'away', [x, g.constant('two', [], [2])]) : x;
           return g.node(op, 'result', first ? [constant, data] : [data, constant]);
