@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import { getMode, TuneModeError } from 'tfjs-tune-mode';
 import { loadLayers, loadTeachableMachine, type TeachableMachine } from 'tfjs-tune-mode/zoo';
+import { drawn } from './drawn';
 
 /** What `run` gives, and how many tensors it leaves; of an error its code and message. */
 async function counted<T extends object>(run: () => Promise<T>): Promise<T & { left: number }> {
@@ -36,20 +37,6 @@ async function load(url: string, options: object = {}) {
     dispose();
     return { mode, pairs: report.pairs.length, output, progress };
   });
-}
-
-/** A picture of smooth colours, as an element. */
-function drawn(width: number, height: number): HTMLCanvasElement {
-  const canvas = document.createElement('canvas');
-  Object.assign(canvas, { width, height });
-  const context = canvas.getContext('2d')!;
-  const pixels = context.createImageData(width, height);
-  for (let i = 0; i < pixels.data.length; i++) {
-    const [x, y, c] = [(i >> 2) % width, Math.floor((i >> 2) / width), i & 3];
-    pixels.data[i] = c === 3 ? 255 : Math.round(127 + 120 * Math.sin(x / (9 + 3 * c)) * Math.cos(y / (11 - 2 * c)));
-  }
-  context.putImageData(pixels, 0, 0);
-  return canvas;
 }
 
 /** By the formulas of `@teachablemachine/image` 0.8.5: drawn onto a square canvas, x / 127 − 1. */

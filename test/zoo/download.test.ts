@@ -17,7 +17,7 @@ describe('addresses', () => {
 
   test('without a / at its end it is asked as it is', async () => {
     net.server.pages['/net'] = net.files['model.json'];
-    net.server.pages = { ...server.pages, ...under('', net.files) };
+    net.server.pages = { ...net.server.pages, ...under('', net.files) };
     await outputs({}, `${net.server.address}/net`);
     expect(net.server.asked).toContain('/net');
     expect(net.server.asked).toContain('/a1.bin');

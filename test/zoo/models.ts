@@ -28,6 +28,18 @@ export async function filesOf(model: tfl.LayersModel): Promise<ModelFiles> {
   };
 }
 
+/** model.json and two shards of a graph. */
+export function graphFiles({ weightData, weightSpecs: weights, ...rest }: io.ModelArtifacts): ModelFiles {
+  const bytes = concatenated(weightData!);
+  const middle = bytes.length >> 1;
+  const weightsManifest = [{ paths: ['1of2.bin', '2of2.bin'], weights }];
+  return {
+    'model.json': JSON.stringify({ format: 'graph-model', ...rest, weightsManifest }),
+    '1of2.bin': bytes.slice(0, middle),
+    '2of2.bin': bytes.slice(middle),
+  };
+}
+
 /** A net with two ConvBN blocks, 8×8×3 → 2 classes, as files. */
 export async function tinyFiles(seed = 1): Promise<ModelFiles> {
   const model = tinyNet(seed);
