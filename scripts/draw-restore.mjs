@@ -11,7 +11,7 @@ const files = process.argv.slice(2).filter((each) => each.endsWith('.json'));
 const titles = process.argv.slice(2).filter((each) => !each.endsWith('.json'));
 const results = files.flatMap((file) => JSON.parse(fs.readFileSync(file, 'utf8')));
 const names = results.map(({ model }, i) => titles[i] ?? model);
-const OPTIMIZERS = { sgd: 'SGD, momentum 0.9', adam: 'Adam' };
+const OPTIMIZERS = { sgd: 'SGD with momentum 0.9', adam: 'Adam' };
 const COLOURS = ['#3f6fb5', '#e8710a', '#4b8a4f', '#8a5a9e'];
 const FOLDED = '#7a828e';
 const label = (arm) =>
@@ -48,7 +48,7 @@ function panel(result, optimizer, left, top, name) {
     (left + 14 + ((PANEL - 28) * (Math.log(rate) - first)) / (last - first) + shift).toFixed(1);
   const y = (value) => (bottom - (PANEL_HEIGHT * (value - low)) / (high - low)).toFixed(1);
   const parts = [
-    `  <text x="${left}" y="${top - 14}" class="caption">${escapeXml(name)}, ${OPTIMIZERS[optimizer]}</text>`,
+    `  <text x="${left}" y="${top - 14}" class="caption">${escapeXml(name)}, ${result.epochs} epochs</text>`,
   ];
   for (let tick = Math.round(10 * low); tick <= Math.round(10 * high); tick++) {
     parts.push(
@@ -56,13 +56,13 @@ function panel(result, optimizer, left, top, name) {
       `  <text x="${left - 8}" y="${(Number(y(tick / 10)) + 4).toFixed(1)}" class="tick end">${10 * tick}</text>`,
     );
   }
-  for (const [value, text] of [
-    [result.chance, 'chance'],
-    [result.head, 'the head alone'],
+  for (const [value, text, at, end] of [
+    [result.chance, 'chance', left + 4, ''],
+    [result.head, 'the head alone', left + PANEL - 4, ' end'],
   ]) {
     parts.push(
       `  <line x1="${left}" y1="${y(value)}" x2="${left + PANEL}" y2="${y(value)}" class="reference"/>`,
-      `  <text x="${left + PANEL - 4}" y="${(Number(y(value)) - 5).toFixed(1)}" class="halo small end">${text}</text>`,
+      `  <text x="${at}" y="${(Number(y(value)) - 5).toFixed(1)}" class="halo small${end}">${text}</text>`,
     );
   }
   for (const rate of rates) {
@@ -71,7 +71,9 @@ function panel(result, optimizer, left, top, name) {
       `  <text x="${x(rate)}" y="${bottom + 19}" class="tick middle">${rate < 1e-3 ? rate.toExponential().replace('-', '−') : rate}</text>`,
     );
   }
-  parts.push(`  <text x="${left + PANEL / 2}" y="${bottom + 40}" class="middle">learning rate</text>`);
+  parts.push(
+    `  <text x="${left + PANEL / 2}" y="${bottom + 40}" class="middle">learning rate of ${OPTIMIZERS[optimizer]}</text>`,
+  );
   arms.forEach((arm, i) => {
     const of = points.filter((point) => point.arm === arm).sort((a, b) => a.rate - b.rate);
     // Beside each other, so that the bars of one arm do not hide those of another.
@@ -98,7 +100,7 @@ const legend = arms.map((arm, i) => {
   return `  <line x1="${left}" y1="50" x2="${left + 22}" y2="50" stroke="${colourOf(arm)}" stroke-width="3"${arm === 'folded' ? ' stroke-dasharray="6 4"' : ''}/>
   <text x="${left + 30}" y="55">${label(arm)}</text>`;
 });
-const { epochs, seeds } = results[0];
+const { seeds } = results[0];
 process.stdout.write(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="Validation accuracy against learning rate with true, restored and folded BatchNorms">
   <style>
     rect.back { fill: #ffffff } text { font: 14px system-ui, sans-serif; fill: #333333 } .title { font-size: 16px; font-weight: 600 }
@@ -108,7 +110,7 @@ process.stdout.write(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WID
     .halo { paint-order: stroke; stroke: #ffffff; stroke-width: 4px; stroke-linejoin: round }
   </style>
   <rect class="back" width="100%" height="100%" rx="8"/>
-  <text x="16" y="30" class="title">Validation accuracy in % after ${epochs} epochs, mean and range of ${seeds.length} seeds</text>
+  <text x="16" y="30" class="title">Validation accuracy in %, mean and range of ${seeds.length} seeds</text>
 ${legend.join('\n')}
 ${results
   .flatMap((result, row) =>

@@ -6,6 +6,7 @@
 import { concat, io, log, maximum, reshape, type Tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import { type LayersModel, layers, model as makeModel, type SymbolicTensor } from '@tensorflow/tfjs-layers';
 import * as mobilenetPackage from '@tensorflow-models/mobilenet';
+import type { Graph } from '../adapters/graph-model/graph';
 import { liftGraph } from '../adapters/graph-model/lift';
 import type { LiftedModel } from '../adapters/graph-model/lifted';
 import { readGraph } from '../adapters/graph-model/read';
@@ -154,11 +155,21 @@ async function restored(
   calibration: CalibrationData | undefined,
   inputRange: readonly [number, number],
 ): Promise<LiftedModel> {
-  const bare = liftGraph(await readGraph(where, io.fromMemory(artifacts)), { onUnsupported: 'error' });
+  const bare = liftWhole(where, await readGraph(where, io.fromMemory(artifacts)));
   try {
     return await restoreBatchNorm(bare, calibration, { inputRange });
   } finally {
     disposeModel(bare.model);
+  }
+}
+
+/** @throws TuneModeError `unsupported` for a graph of which a part cannot be lifted: no MobileNet has one. */
+function liftWhole(where: string, graph: Graph): LiftedModel {
+  try {
+    return liftGraph(graph, { onUnsupported: 'error' });
+  } catch (error) {
+    if (!(error instanceof TuneModeError) || error.code !== 'unsupported') throw error;
+    throw new TuneModeError('unsupported', `${where}: expected a MobileNet. ${error.message}`, { cause: error });
   }
 }
 

@@ -271,8 +271,8 @@ function impossible(lifting: Lifting, edge: Edge): TuneModeError {
   const reason = lifting.refused.get(node) ?? whyNoTensor(lifting, node, edge);
   return new TuneModeError(
     'unsupported',
-    `liftGraphModel: '${edgeName(edge)}' cannot be lifted: node '${node.name}' (${node.op}): ${reason}. ` +
-      "Name other 'inputs' and 'outputs' to lift another part.",
+    `The graph's '${edgeName(edge)}' cannot be lifted: node '${node.name}' (${node.op}): ${reason}. ` +
+      "liftGraphModel takes other 'inputs' and 'outputs', to lift another part.",
   );
 }
 
@@ -291,7 +291,7 @@ function nothingToTrain(lifting: Lifting): TuneModeError {
   if (product !== undefined) return impossible(lifting, { node: product.name, index: 0 });
   return new TuneModeError(
     'unsupported',
-    'liftGraphModel: the graph has no convolution and no MatMul with a constant kernel: there is nothing to train. ' +
+    'The graph has no convolution and no MatMul with a constant kernel: there is nothing to train. ' +
       `Ops that are lifted: ${LIFTED_OPS.join(', ')}.`,
   );
 }

@@ -215,7 +215,7 @@ describe.each(IMPOSSIBLE)('%s', (_what, build, reason) => {
     for (const options of [{ onUnsupported: 'error' }, { outputs: ['node'] }]) {
       const error = await refusal(make(), options);
       const op = opOf(make());
-      expect(error.message).toContain(`liftGraphModel: 'node' cannot be lifted: node 'node' (${op}): `);
+      expect(error.message).toContain(`The graph's 'node' cannot be lifted: node 'node' (${op}): `);
       expect(error.message).toContain(reason);
       expect(error.code).toBe('unsupported');
     }
