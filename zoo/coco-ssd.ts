@@ -204,8 +204,9 @@ class LoadedCocoSsd implements CocoSsd {
   private async execute(batch: Tensor): Promise<Tensor[]> {
     const { boxes, logits, anchors, outputs } = this.seams;
     const resized = (await this.rest.executeAsync(batch, this.lifted.inputs)) as Tensor | Tensor[];
-    const raw = tidy(() => this.features.predict(resized) as Tensor[]);
+    let raw: Tensor[] = [];
     try {
+      raw = tidy(() => this.features.predict(resized) as Tensor[]);
       const given = { [boxes]: raw[0], [logits]: raw[1], [anchors]: this.anchors };
       // Decoding has no loop, and where there is none tfjs warns if it is asked to run asynchronously.
       return this.rest.execute(given, outputs) as Tensor[];

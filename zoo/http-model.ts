@@ -29,7 +29,9 @@ export async function loadHttpModel(
   // The same model.json with other weights is another model.
   const key = weightPathPrefix === undefined ? url : `${url}\n${weightPathPrefix}`;
   const check = (files: Files) => void checkFiles(files, url);
-  const files = await keptOr(platform, key, argument, options, check, (help) => download(platform, url, options, help));
+  // What a converter of names leads to cannot be told from the URL: it is not kept.
+  const kept = options.weightUrlConverter === undefined ? options : { ...options, cache: false as const };
+  const files = await keptOr(platform, key, argument, kept, check, (help) => download(platform, url, options, help));
   return artifactsOf(files, url);
 }
 

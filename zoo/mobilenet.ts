@@ -19,6 +19,7 @@ import { findCut } from '../src/fine-tune/cut';
 import { disposeAllBut } from '../src/fine-tune/prepare';
 import { inspect } from '../src/modes';
 import type { TuneReport } from '../src/report';
+import { checkPictures } from './check-pictures';
 import { disposeModel, loadTuned } from './layers';
 import { checkLoadOptions, type LoadOptions } from './options';
 import type { PictureInput } from './pixels';
@@ -69,7 +70,8 @@ export interface MobileNet {
   classify(picture: PictureInput, topk?: number): Promise<Prediction[]>;
   /**
    * Fine-tunes on pictures [224, 224, 3] in `inputRange`; from then on everything uses the result.
-   * @throws TuneModeError as `fineTune` of 'tfjs-tune-mode/fine-tune'; the model is then as it was before.
+   * @throws TuneModeError as `fineTune` of 'tfjs-tune-mode/fine-tune', and `invalid-data` for pictures of another size; the
+   *     model is then as it was before.
    */
   fineTune(data: FineTuneData, options?: FineTuneOptions): Promise<FineTuneResult>;
   /** Saves the layers model, to a folder in Node, `indexeddb://…` in a page, or with an IOHandler. */
@@ -264,6 +266,8 @@ class LoadedMobileNet implements MobileNet {
 
   async fineTune(data: FineTuneData, options: FineTuneOptions = {}): Promise<FineTuneResult> {
     this.check('fineTune');
+    // The package's code brings every picture to this size.
+    await checkPictures(data, this.imageSize, 3);
     const before = this.model;
     const result = await fineTune(before, data, { inputRange: this.inputRange, ...options });
     // Of the old head nobody has a use any more.

@@ -18,6 +18,7 @@ import { TuneModeError } from '../src/errors';
 import { type FineTuneData, type FineTuneOptions, type FineTuneResult, fineTune } from '../src/fine-tune';
 import { disposeAllBut } from '../src/fine-tune/prepare';
 import type { TuneReport } from '../src/report';
+import { checkPictures } from './check-pictures';
 import { loadHttpText } from './http-model';
 import { disposeModel, type LayersOptions, loadTuned } from './layers';
 import { checkLoadOptions } from './options';
@@ -157,7 +158,9 @@ class LoadedMachine implements TeachableMachine {
 
   async fineTune(data: FineTuneData, options?: FineTuneOptions): Promise<FineTuneResult> {
     this.check('fineTune');
-    await checkSize(data, this.form);
+    // Its library knows no other size than the metadata's.
+    const { imageSize, grayscale } = this.form;
+    await checkPictures(data, imageSize, grayscale ? 1 : 3);
     const before = this.model;
     const result = await fineTune(before, data, options);
     // Of the old head nobody has a use any more.
@@ -203,32 +206,4 @@ function prepared(picture: PictureInput, { imageSize, grayscale }: TeachableForm
   }
   const coloured = grayscale && channels === 3 ? sum(mul(square, tensor1d(GREY)), -1, true) : square;
   return expandDims(sub(div(coloured, 127), 1), 0) as Tensor4D;
-}
-
-/**
- * Teachable Machine's models keep their size: its library knows none but the metadata's.
- * @throws TuneModeError `invalid-data`.
- */
-async function checkSize({ train }: FineTuneData, { imageSize, grayscale }: TeachableForm): Promise<void> {
-  const found = await shapeOf(train);
-  const expected = [imageSize, imageSize, grayscale ? 1 : 3];
-  // What is no data at all is fineTune's to refuse.
-  if (found === undefined || String(found) === String(expected)) return;
-  throw new TuneModeError(
-    'invalid-data',
-    `fineTune: the model takes pictures [${expected.join(', ')}]; found [${found.join(', ')}]. Load them in that size ` +
-      `(loadPictureFolder: imageSize ${imageSize}).`,
-  );
-}
-
-async function shapeOf(train: FineTuneData['train'] | undefined): Promise<number[] | undefined> {
-  if (train === undefined || train === null) return undefined;
-  if (!('batches' in train)) return train.xs?.shape.slice(1);
-  for await (const { xs, ys } of train.batches({ epoch: 0, shuffle: false, augment: false })) {
-    const shape = xs.shape.slice(1);
-    xs.dispose();
-    ys.dispose();
-    return shape;
-  }
-  return undefined;
 }

@@ -97,7 +97,8 @@ function channelsAskedFor(graph: Graph, from: GraphNode): number | undefined {
   return undefined;
 }
 
-function constantNode(graph: Graph, edge: Edge | undefined): GraphNode | undefined {
+/** The constant behind an edge, through any Identity. */
+export function constantNode(graph: Graph, edge: Edge | undefined): GraphNode | undefined {
   let node = edge && graph.byName.get(edge.node);
   while (node?.op === 'Identity') node = graph.byName.get(node.inputs[0]?.node);
   return node?.op === 'Const' ? node : undefined;

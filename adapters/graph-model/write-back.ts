@@ -47,7 +47,7 @@ export async function toGraphModel(lifted: LiftedModel, options: WriteBackOption
     );
   }
   const head = model === lifted.model ? undefined : findHead(model, own);
-  const replaced = head && (await putHead(lifted, editor, head));
+  const replaced = head && (await putHead(lifted, editor, head, named));
   for (const part of [...lifted.products, ...lifted.parameters]) {
     if (part === replaced) continue;
     const find = (name: string) => {

@@ -3,10 +3,12 @@ import { reshape, tidy, transpose } from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../../src/errors';
 import { classOf, type DenseLayer, type Layer, nodeOf } from '../../src/internals';
-import type { Graph, GraphNode } from './graph';
+import { texts } from './attributes';
+import type { Edge, Graph, GraphNode } from './graph';
 import { finiteValues, type GraphEditor } from './graph-editor';
 import type { LiftedModel, LiftedProduct } from './lifted';
-import { descendants } from './region';
+import { isActivation } from './ops/activations';
+import { constantNode, descendants } from './region';
 
 /** The Dense that a model ends in and a lifted model does not have. */
 export function findHead(model: LayersModel, known: ReadonlyMap<string, Layer>): DenseLayer | undefined {
@@ -15,10 +17,17 @@ export function findHead(model: LayersModel, known: ReadonlyMap<string, Layer>):
 }
 
 /**
+ * @param layers The layers of the model that ends in the head, by name.
  * @returns the product whose place it took.
- * @throws TuneModeError `unsupported` where the graph has no single last product, or one for other features.
+ * @throws TuneModeError `unsupported` where the graph has no single last product, one for other features, or more than
+ *     that one in the head's place; or where it goes on with an activation that the head was not trained for.
  */
-export async function putHead(lifted: LiftedModel, editor: GraphEditor, head: DenseLayer): Promise<LiftedProduct> {
+export async function putHead(
+  lifted: LiftedModel,
+  editor: GraphEditor,
+  head: DenseLayer,
+  layers: ReadonlyMap<string, Layer>,
+): Promise<LiftedProduct> {
   const { graph, products } = lifted;
   const behind = (product: LiftedProduct) => descendants(graph, [graph.byName.get(product.node) as GraphNode]);
   const last = products.filter((product) => {
@@ -55,6 +64,8 @@ export async function putHead(lifted: LiftedModel, editor: GraphEditor, head: De
       }; the new head '${head.name}' cannot take its place.`,
     );
   }
+  checkPlace(lifted, classifier, head, layers);
+  checkActivation(graph, classifier, head);
   const users = editor.nodesOf(classifier);
   const kernel = tidy(() => {
     const values = head.kernel.read();
@@ -74,16 +85,66 @@ export async function putHead(lifted: LiftedModel, editor: GraphEditor, head: De
   return classifier;
 }
 
-/** Constants that say how many classes there are: the shape of a Reshape behind the head. */
+/** The head must stand where the classifier stood, and nowhere else. */
+function checkPlace(
+  { products }: LiftedModel,
+  classifier: LiftedProduct,
+  head: DenseLayer,
+  layers: ReadonlyMap<string, Layer>,
+): void {
+  const refuse = (why: string) => new TuneModeError('unsupported', `toGraphModel: the new head '${head.name}' ${why}.`);
+  if (layers.has(classifier.layer)) {
+    throw refuse(`stands behind the graph's last layer '${classifier.layer}', and the graph has no node for it`);
+  }
+  const dropped = products.find((product) => product !== classifier && !layers.has(product.layer));
+  if (dropped === undefined) return;
+  throw refuse(
+    `takes the place of more than the graph's last layer: '${dropped.layer}', node '${dropped.node}' (${dropped.op}), ` +
+      'is not in the model either, and would go on computing in the graph',
+  );
+}
+
+/** What a head's own activation may find in the graph behind it; it is left to the graph. */
+const LEFT_TO_THE_GRAPH: Record<string, readonly string[]> = {
+  linear: ['Softmax', 'Sigmoid'],
+  softmax: ['Softmax'],
+  sigmoid: ['Sigmoid'],
+};
+
+function checkActivation(graph: Graph, { node }: LiftedProduct, head: DenseLayer): void {
+  const own = head.activation?.getClassName() ?? 'linear';
+  const classifier = graph.byName.get(node) as GraphNode;
+  for (const each of [classifier, ...descendants(graph, [classifier])]) {
+    const found = [each.op, ...texts(each, 'fused_ops')].find((op) => isActivation(op));
+    if (found === undefined || LEFT_TO_THE_GRAPH[own]?.includes(found)) continue;
+    throw new TuneModeError(
+      'unsupported',
+      `toGraphModel: behind the graph's own head stands the activation ${found} (node '${each.name}'), and the new head ` +
+        `'${head.name}' was trained with '${own}': the graph would give something else than the model.`,
+    );
+  }
+}
+
+/** Constants that say how many classes there are: in the shape of a Reshape behind the head. */
 function resizeBehind(graph: Graph, editor: GraphEditor, { node }: LiftedProduct, old: number, classes: number): void {
   if (old === classes) return;
   for (const reader of descendants(graph, [graph.byName.get(node) as GraphNode])) {
     if (reader.op !== 'Reshape') continue;
-    const { node: name } = reader.inputs[1];
-    const constant = graph.constants.get(name);
+    const { name, by } = lastSizeOf(graph, reader);
+    const constant = name === undefined ? undefined : graph.constants.get(name);
     if (constant === undefined || Array.from(constant.values as ArrayLike<number>).at(-1) !== old) continue;
     const values = Int32Array.from(constant.values as ArrayLike<number>);
     values[values.length - 1] = classes;
-    editor.set(name, { ...constant, values }, new Set([reader.name]), `${classes}`);
+    editor.set(name as string, { ...constant, values }, new Set([by]), `${classes}`);
   }
+}
+
+/** The constant in which the last size of a Reshape is, and the node that reads it: itself, or the Pack of its sizes. */
+function lastSizeOf(graph: Graph, reshape: GraphNode): { name: string | undefined; by: string } {
+  const behind = (edge: Edge | undefined) => constantNode(graph, edge)?.name;
+  let pack = graph.byName.get(reshape.inputs[1].node);
+  while (pack?.op === 'Identity') pack = graph.byName.get(pack.inputs[0].node);
+  return pack?.op === 'Pack'
+    ? { name: behind(pack.inputs.at(-1)), by: pack.name }
+    : { name: behind(reshape.inputs[1]), by: reshape.name };
 }

@@ -29,7 +29,7 @@ export function summary(
       'deploy',
       `folded, ${megabytes(deployBytes)}; probabilities differ by at most ${largestDifference.toExponential(0)}`,
     ],
-    ...(graph?.notWritten === null ? [['graph', 'the GraphModel, tuned and with the new head (it gives logits)']] : []),
+    ...(graph?.notWritten === null ? [['graph', 'the GraphModel, with the tuned weights and head']] : []),
     ['report.html', 'curves, confusion, worst pictures'],
   ];
   const advice =

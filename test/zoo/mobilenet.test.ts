@@ -95,6 +95,22 @@ describe('beside the real package, on a tiny net', () => {
     net.dispose();
   });
 
+  test('pictures of another size are refused before anything changes', async () => {
+    const net = await load({ modelUrl: tf.io.fromMemory(tinyMobileNet()), inputRange: INPUT_RANGE });
+    const before = tf.memory().numTensors;
+    const xs = tf.zeros([4, 96, 96, 3]) as tf.Tensor4D;
+    const ys = tf.tensor2d([1, 0, 0, 1, 1, 0, 0, 1], [4, 2]);
+    const data: FineTuneData = { classNames: ['a', 'b'], train: { xs, ys }, val: { xs, ys } };
+    await expect(net.fineTune(data, { epochs: 1 })).rejects.toMatchObject({
+      code: 'invalid-data',
+      message: expect.stringContaining('[224, 224, 3]; found [96, 96, 3]'),
+    });
+    tf.dispose([xs, ys]);
+    expect(net.labels).toBeUndefined();
+    expect(tf.memory().numTensors).toBe(before);
+    net.dispose();
+  });
+
   test('an untouched net handed back classifies as before', async () => {
     const net = await load({ modelUrl: tf.io.fromMemory(tinyMobileNet(3)), inputRange: INPUT_RANGE });
     const real = await realMobileNet.load({

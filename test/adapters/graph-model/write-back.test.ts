@@ -159,6 +159,86 @@ describe('a new head', () => {
   });
 });
 
+/** A net that pools a convolution with relu. What stands behind `pool` is given. */
+function pooledNet(seed: number): GraphBuilder {
+  const g = new GraphBuilder(seed);
+  const x = g.placeholder('images', [null, 6, 5, 3]);
+  const fused = { op: '_FusedConv2D', fused_ops: ['BiasAdd', 'Relu'], num_args: 1 };
+  const stem = g.conv('stem', x, [3, 3, 3, 4], fused, [g.constant('stem/bias', [4])]);
+  // Its kernel would fit a head on the pooled features.
+  const conv = g.conv('conv', stem, [1, 1, 4, 4], fused, [g.constant('conv/bias', [4])]);
+  g.node('Mean', 'pool', [conv, g.ints('axes', [1, 2])], { keep_dims: false });
+  return g;
+}
+
+function dense(g: GraphBuilder, name: string, x: string, inputs: number, units: number): string {
+  g.node('MatMul', name, [x, g.kernel(`${name}/kernel`, [inputs, units])]);
+  return g.node('BiasAdd', `${name}/biased`, [name, g.constant(`${name}/bias`, [units])]);
+}
+
+describe('a new head is refused where the graph would give something else than the model', () => {
+  const refusals: [string, (g: GraphBuilder) => string, RegExp][] = [
+    ['behind a last convolution that is still there', () => 'pool', /stands behind the graph's last layer 'conv'/],
+    [
+      'in the place of two layers, of which the first would stay',
+      (g) => dense(g, 'b', g.node('Relu', 'between', [dense(g, 'a', 'pool', 4, 4)]), 4, 4),
+      /more than the graph's last layer: 'a', node 'a' \(MatMul\)/,
+    ],
+    [
+      'of a softmax, before a sigmoid',
+      (g) => g.node('Sigmoid', 'result', [dense(g, 'a', 'pool', 4, 1)]),
+      /activation Sigmoid \(node 'result'\).*trained with 'softmax'/,
+    ],
+    [
+      'of a softmax, in a fused node with a relu',
+      (g) => {
+        const fused = { fused_ops: ['BiasAdd', 'Relu'], num_args: 1 };
+        return g.node('_FusedMatMul', 'a', ['pool', g.kernel('a/kernel', [4, 2]), g.constant('a/bias', [2])], fused);
+      },
+      /activation Relu \(node 'a'\)/,
+    ],
+  ];
+  test.each(refusals)('%s', async (_, end, message) => {
+    const g = pooledNet(8);
+    const lifted = await liftGraphModel(handlerOf(g.artifacts({ outputs: [end(g)] })));
+    const tuned = withHead(lifted, 4);
+    const before = tf.memory().numTensors;
+    await expect(toGraphModel(lifted, { model: tuned })).rejects.toMatchObject({
+      code: 'unsupported',
+      message: expect.stringMatching(message),
+    });
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+describe('the number of classes in the shape of a Reshape behind the head', () => {
+  const forms: [string, (g: GraphBuilder, logits: string) => string][] = [
+    ['a constant', (g) => g.ints('sizes', [-1, 5])],
+    ['a constant behind an Identity', (g) => g.node('Identity', 'sizes/read', [g.ints('sizes', [-1, 5])])],
+    [
+      'Pack of the batch and a constant, as Keras has it',
+      (g, logits) => {
+        g.node('Shape', 'shape', [logits], { out_type: { type: 'int32' } });
+        const bounds = [g.ints('from', [0]), g.ints('to', [1]), g.ints('step', [1])];
+        const masks = { begin_mask: 0, end_mask: 0, ellipsis_mask: 0, new_axis_mask: 0, shrink_axis_mask: 1 };
+        g.node('StridedSlice', 'batch', ['shape', ...bounds], masks);
+        return g.node('Pack', 'sizes', ['batch', g.ints('classes', 5)], { N: 2, axis: 0 });
+      },
+    ],
+  ];
+  test.each(forms)('%s', async (_, sizes) => {
+    const g = pooledNet(9);
+    const logits = dense(g, 'a', 'pool', 4, 5);
+    g.node('Reshape', 'reshaped', [logits, sizes(g, logits)]);
+    g.node('Softmax', 'result', ['reshaped']);
+    const lifted = await liftGraphModel(handlerOf(g.artifacts({ outputs: ['result'] })));
+    const tuned = withHead(lifted, 3);
+    const x = inputOf(9);
+    const [found] = await outputsOf(await toGraphModel(lifted, { model: tuned }), x, ['result']);
+    expectClose(found, (tuned.predict(x) as tf.Tensor).dataSync() as Float32Array);
+  });
+});
+
 describe('constants that several nodes read', () => {
   /** Two convolutions of one kernel with a bias each; `other` reads the kernel too, and is no part of the model. */
   function shared(withStranger: boolean): GraphBuilder {
