@@ -23,13 +23,16 @@ export interface TuneReport {
 export function makeReport(mode: Mode, analysis: Analysis): TuneReport {
   const pairs = analysis.pairs.map(({ report }) => report);
   const skipped = analysis.skipped.map(({ path, refusal }) => ({ bn: path, ...refusal }));
-  const report: TuneReport = { mode, pairs, skipped, toString: () => render(report) };
-  // A method would show up in JSON.stringify's input and in console.log.
-  Object.defineProperty(report, 'toString', { enumerable: false });
-  return report;
+  return withText({ mode, pairs, skipped }, render);
 }
 
-function render({ mode, pairs, skipped }: TuneReport): string {
+/** A report that also reads as text. A plain method would show up in JSON.stringify's input and in console.log. */
+export function withText<T extends object>(report: T, render: (report: T) => string): T & { toString(): string } {
+  const value = () => render(report);
+  return Object.defineProperty(report, 'toString', { value, configurable: true, writable: true, enumerable: false });
+}
+
+function render({ mode, pairs, skipped }: Omit<TuneReport, 'toString'>): string {
   const count = pairs.length + skipped.length;
   const lines = [
     `mode ${mode}: ${pairs.length} of ${count} BatchNormalization layer${count === 1 ? '' : 's'} paired with a conv`,

@@ -97,6 +97,19 @@ export function edgeName({ node, index }: Edge): string {
   return index === 0 ? node : `${node}:${index}`;
 }
 
+/** The node behind an edge, through any Identity. */
+export function nodeBehind({ byName }: Pick<Graph, 'byName'>, edge: Edge | undefined): GraphNode | undefined {
+  let node = edge && byName.get(edge.node);
+  while (node?.op === 'Identity') node = byName.get(node.inputs[0]?.node);
+  return node;
+}
+
+/** The constant behind an edge, through any Identity. */
+export function constantNode(graph: Pick<Graph, 'byName'>, edge: Edge | undefined): GraphNode | undefined {
+  const node = nodeBehind(graph, edge);
+  return node?.op === 'Const' ? node : undefined;
+}
+
 function parseNode(definition: NodeDef): GraphNode {
   const { name, op, input, attr } = definition ?? {};
   if (typeof name !== 'string' || name === '' || typeof op !== 'string') {

@@ -1,6 +1,6 @@
 /** What a lift gives: a layers model, what became of each node, and the way back into the graph. */
 import type { LayersModel } from '@tensorflow/tfjs-layers';
-import { table } from '../../src/report';
+import { table, withText } from '../../src/report';
 import type { Graph } from './graph';
 
 /** How a convolution and its BatchNorm stood in the graph. */
@@ -14,6 +14,19 @@ export type ConvForm =
   /** Conv without bias. */
   | 'plain';
 
+/** The constants that a BN is in the graph, in either form. */
+export interface BatchNormConstants {
+  /** affine: s, and β − s·μ (or its negative, where the graph subtracts it). */
+  scale?: string;
+  offset?: string;
+  offsetNegated?: boolean;
+  /** batchNorm. */
+  gamma?: string;
+  beta?: string;
+  mean?: string;
+  variance?: string;
+}
+
 /** A layer with a kernel, and the constants of the graph that its weights are. */
 export interface LiftedProduct {
   /** Name of the graph's node. */
@@ -24,20 +37,11 @@ export interface LiftedProduct {
   layer: string;
   /** Name of the BatchNormalization behind it, or null. */
   batchNorm: string | null;
-  constants: {
+  constants: BatchNormConstants & {
     kernel: string;
     /** MatMul with transpose_b: [units, inputs] instead of [inputs, units]. */
     kernelTransposed?: boolean;
     bias?: string;
-    /** affine: s, and β − s·μ (or its negative, where the graph subtracts it). */
-    scale?: string;
-    offset?: string;
-    offsetNegated?: boolean;
-    /** batchNorm. */
-    gamma?: string;
-    beta?: string;
-    mean?: string;
-    variance?: string;
   };
 }
 
@@ -51,16 +55,7 @@ export interface LiftedParameter {
    * whose β − s·μ is `offset`. `batchNorm`: a FusedBatchNorm that follows no product.
    */
   kind: 'alpha' | 'affine' | 'batchNorm';
-  constants: {
-    alpha?: string;
-    scale?: string;
-    offset?: string;
-    offsetNegated?: boolean;
-    gamma?: string;
-    beta?: string;
-    mean?: string;
-    variance?: string;
-  };
+  constants: BatchNormConstants & { alpha?: string };
 }
 
 export interface NodeReport {
@@ -100,13 +95,10 @@ export interface LiftedModel {
 }
 
 export function makeLiftReport(nodes: NodeReport[], products: LiftedProduct[], ownLayers: string[]): LiftReport {
-  const report: LiftReport = { nodes, products, ownLayers, toString: () => render(report) };
-  // A method would show up in JSON.stringify's input and in console.log.
-  Object.defineProperty(report, 'toString', { enumerable: false });
-  return report;
+  return withText({ nodes, products, ownLayers }, render);
 }
 
-function render({ nodes, products, ownLayers }: LiftReport): string {
+function render({ nodes, products, ownLayers }: Omit<LiftReport, 'toString'>): string {
   const count = (state: NodeReport['state']) => nodes.filter((node) => node.state === state).length;
   const lines = [
     `lifted ${count('lifted')} of ${nodes.length} nodes (${count('constant')} constants, ${count('left')} left to the graph)`,

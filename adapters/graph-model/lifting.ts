@@ -3,7 +3,7 @@ import { type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
 import { layers, type SymbolicTensor } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../../src/errors';
 import type { Buildable, Layer } from '../../src/internals';
-import { type Constant, type Edge, edgeName, type Graph, type GraphNode } from './graph';
+import { type Constant, constantNode, type Edge, edgeName, type Graph, type GraphNode } from './graph';
 import { GraphOperation } from './graph-operation';
 import type { LiftedParameter, LiftedProduct } from './lifted';
 import { LayerNames } from './names';
@@ -69,10 +69,9 @@ export class Lifting {
 
   /** The constant behind an edge, through any Identity. */
   constantOf(edge: Edge | undefined): NamedConstant | undefined {
-    let node = edge && this.graph.byName.get(edge.node);
-    while (node?.op === 'Identity') node = this.graph.byName.get(node.inputs[0]?.node);
-    const constant = node?.op === 'Const' ? this.graph.constants.get(node.name) : undefined;
-    return constant && node ? { name: node.name, constant } : undefined;
+    const node = constantNode(this.graph, edge);
+    const constant = node && this.graph.constants.get(node.name);
+    return constant && { name: node.name, constant };
   }
 
   /** @throws Unliftable where the input is no constant. */

@@ -1,7 +1,7 @@
 /** Which part of a graph is lifted: where it begins, and where it ends. */
 import type { Shape } from '@tensorflow/tfjs-layers';
 import { shape as shapeAttribute } from './attributes';
-import { type Edge, edgeName, type Graph, type GraphNode } from './graph';
+import { constantNode, type Edge, edgeName, type Graph, type GraphNode } from './graph';
 import type { Lifting } from './lifting';
 import { opOf } from './ops';
 
@@ -38,7 +38,8 @@ export function findInputs(graph: Graph, blocked: ReadonlySet<GraphNode>): Edge[
   return graph.nodes.flatMap(({ name }) => [...found.values()].filter((edge) => edge.node === name));
 }
 
-function dataInputs(node: GraphNode): Edge[] {
+/** The inputs through which pictures flow. */
+export function dataInputs(node: GraphNode): Edge[] {
   return opOf(node.op)?.data?.(node) ?? node.inputs;
 }
 
@@ -95,13 +96,6 @@ function channelsAskedFor(graph: Graph, from: GraphNode): number | undefined {
     node = next;
   }
   return undefined;
-}
-
-/** The constant behind an edge, through any Identity. */
-export function constantNode(graph: Graph, edge: Edge | undefined): GraphNode | undefined {
-  let node = edge && graph.byName.get(edge.node);
-  while (node?.op === 'Identity') node = graph.byName.get(node.inputs[0]?.node);
-  return node?.op === 'Const' ? node : undefined;
 }
 
 function constantBehind(graph: Graph, edge: Edge | undefined) {

@@ -149,6 +149,7 @@ function batchNormValues(constants: LiftedParameter['constants'], bn: BatchNormL
 async function write(editor: GraphEditor, part: LiftedProduct | LiftedParameter, compute: () => Values): Promise<void> {
   const values = tidy(compute);
   const computed = Object.values(values);
+  const users = editor.nodesOf(part);
   try {
     for (const [name, value] of Object.entries(values)) {
       const data = await finiteValues(part.layer, value);
@@ -160,7 +161,7 @@ async function write(editor: GraphEditor, part: LiftedProduct | LiftedParameter,
             `'${name}' is [${before.shape.join(', ')}].`,
         );
       }
-      editor.set(name, { ...before, values: data }, editor.nodesOf(part), part.layer);
+      editor.set(name, { ...before, values: data }, users, part.layer);
     }
   } finally {
     // Weights that were handed on as they are belong to the model.

@@ -4,11 +4,11 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../../src/errors';
 import { classOf, type DenseLayer, type Layer, nodeOf } from '../../src/internals';
 import { texts } from './attributes';
-import type { Edge, Graph, GraphNode } from './graph';
+import { constantNode, type Edge, type Graph, type GraphNode, nodeBehind } from './graph';
 import { finiteValues, type GraphEditor } from './graph-editor';
 import type { LiftedModel, LiftedProduct } from './lifted';
 import { isActivation } from './ops/activations';
-import { constantNode, descendants } from './region';
+import { descendants } from './region';
 
 /** The Dense that a model ends in and a lifted model does not have. */
 export function findHead(model: LayersModel, known: ReadonlyMap<string, Layer>): DenseLayer | undefined {
@@ -142,8 +142,7 @@ function resizeBehind(graph: Graph, editor: GraphEditor, { node }: LiftedProduct
 /** The constant in which the last size of a Reshape is, and the node that reads it: itself, or the Pack of its sizes. */
 function lastSizeOf(graph: Graph, reshape: GraphNode): { name: string | undefined; by: string } {
   const behind = (edge: Edge | undefined) => constantNode(graph, edge)?.name;
-  let pack = graph.byName.get(reshape.inputs[1].node);
-  while (pack?.op === 'Identity') pack = graph.byName.get(pack.inputs[0].node);
+  const pack = nodeBehind(graph, reshape.inputs[1]);
   return pack?.op === 'Pack'
     ? { name: behind(pack.inputs.at(-1)), by: pack.name }
     : { name: behind(reshape.inputs[1]), by: reshape.name };

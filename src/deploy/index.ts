@@ -4,7 +4,7 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { checkModel } from '../check-model';
 import type { Layer } from '../internals';
 import { checkTuneOptions, type TuneOptions } from '../options';
-import { type SkippedReport, table } from '../report';
+import { type SkippedReport, table, withText } from '../report';
 import type { BlockReport } from '../walker/find';
 import { type DeployPlan, planDeploy } from './plan';
 import { rebuild } from './rebuild';
@@ -63,9 +63,7 @@ export function toDeploy(model: LayersModel, options?: TuneOptions): LayersModel
  */
 export function inspectDeploy(model: LayersModel, options?: TuneOptions): DeployReport {
   const { reports } = checkedPlan('inspectDeploy', model, options);
-  const report: DeployReport = { ...reports, toString: () => render(report) };
-  Object.defineProperty(report, 'toString', { enumerable: false });
-  return report;
+  return withText({ ...reports }, render);
 }
 
 function checkedPlan(where: string, model: LayersModel, options?: TuneOptions): DeployPlan {
@@ -86,7 +84,7 @@ function foldedConfig(config: serialization.ConfigDict): serialization.ConfigDic
   return folded;
 }
 
-function render({ after, before, kept }: DeployReport): string {
+function render({ after, before, kept }: Omit<DeployReport, 'toString'>): string {
   const folded = after.length + before.length;
   const lines = [`deploy: ${folded} of ${folded + kept.length} BatchNormalization layers folded away`];
   const rows = [...after.map((block) => ['before it', block]), ...before.map((block) => ['after it', block])] as [

@@ -2,11 +2,9 @@
  * The package in a real page, on every backend that a page has: bundled for the browser (which fails on any Node import)
  * from `dist`, by the names and the `exports` map that a user's bundler goes by.
  */
-import path from 'node:path';
-import { build } from 'esbuild';
 import type { Page } from 'playwright-core';
 import { rowsOn } from '../backends/rows';
-import { describeBrowser, type Site, startSite } from './chromium';
+import { bundle, describeBrowser, type Site, startSite } from './chromium';
 
 /** What `page.ts` puts into the page. */
 interface InPage {
@@ -18,26 +16,12 @@ interface InPage {
 /** What Chromium and tfjs's webgpu backend say of slow reading. */
 const HARMLESS = /synchronously reading data from GPU|GPU stall due to ReadPixels/;
 
-async function bundle(): Promise<string> {
-  const bundled = await build({
-    entryPoints: [path.join(__dirname, 'page.ts')],
-    bundle: true,
-    write: false,
-    platform: 'browser',
-    format: 'iife',
-    logLevel: 'silent',
-    // Without the paths of this repository's tsconfig: 'tfjs-tune-mode' is the package as it was built.
-    tsconfigRaw: {},
-  });
-  return bundled.outputFiles[0].text;
-}
-
 describeBrowser('in Chromium', () => {
   let site: Site;
   const html = '<!doctype html><title>test</title><script src="/page.js"></script>';
 
   beforeAll(async () => {
-    site = await startSite({ page: html, isolated: html }, { 'page.js': await bundle() });
+    site = await startSite({ page: html, isolated: html }, { 'page.js': (await bundle('page.ts')).code });
   });
   afterAll(() => site?.close());
 

@@ -4,6 +4,7 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { type BuildOptions, build, type Metafile } from 'esbuild';
 import { type Browser, chromium, type Page } from 'playwright-core';
 
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((file) =>
@@ -16,6 +17,30 @@ if (CHROMIUM === undefined)
 export const describeBrowser = CHROMIUM === undefined ? describe.skip : describe;
 
 const ROOT = path.resolve(__dirname, '../..');
+
+/**
+ * A page's program in this folder, in one file as a user's bundler makes it.
+ * @param options other settings of esbuild.
+ * @returns the file, and what went into it.
+ */
+export async function bundle(
+  file: string,
+  options: BuildOptions = {},
+): Promise<{ code: string; inputs: Metafile['inputs'] }> {
+  const { outputFiles, metafile } = await build({
+    entryPoints: [path.join(__dirname, file)],
+    bundle: true,
+    write: false,
+    metafile: true,
+    platform: 'browser',
+    format: 'iife',
+    logLevel: 'silent',
+    // Without the paths of this repository's tsconfig: 'tfjs-tune-mode' is the package as it was built.
+    tsconfigRaw: {},
+    ...options,
+  });
+  return { code: outputFiles?.[0].text ?? '', inputs: metafile?.inputs ?? {} };
+}
 
 export interface Site {
   /** Opens `/<page>`; everything that it complains about is added to `complaints`. */

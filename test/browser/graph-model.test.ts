@@ -6,15 +6,15 @@
  * 2⁻²⁴ of them each; 1.2e-7 was seen, and 2e-6 leaves a factor of 16. Of probabilities and scores of at most 1: 1e-6. A
  * wrong fold, range or resizing is off by 1e-2 or more.
  */
-import path from 'node:path';
-import { type BuildOptions, build, type Metafile } from 'esbuild';
+import type { BuildOptions, Metafile } from 'esbuild';
 import type { Page } from 'playwright-core';
 import { useBackend } from '../helpers/backends';
 import { tinyDetector, tinyMobileNet } from '../zoo/graphs';
 import { graphFiles, under } from '../zoo/models';
 import { type Server, startServer } from '../zoo/server';
-import { describeBrowser, type Site, startSite } from './chromium';
+import { bundle, describeBrowser, type Site, startSite } from './chromium';
 
+const PAGE = 'graph-model-page.ts';
 const ROUNDING = 2e-6;
 const OF_ONE = 1e-6;
 const FORMS = ['canvas', 'img', 'data', 'bitmap', 'small'];
@@ -29,22 +29,6 @@ interface Detected {
   bbox: number[];
   class: string;
   score: number;
-}
-
-/** The page, as esbuild resolves by itself, or by other settings. Without this repository's tsconfig: it is `dist`. */
-async function bundle(options: BuildOptions = {}): Promise<{ code: string; inputs: Metafile['inputs'] }> {
-  const { outputFiles, metafile } = await build({
-    entryPoints: [path.join(__dirname, 'graph-model-page.ts')],
-    bundle: true,
-    write: false,
-    metafile: true,
-    platform: 'browser',
-    format: 'iife',
-    logLevel: 'silent',
-    tsconfigRaw: {},
-    ...options,
-  });
-  return { code: outputFiles?.[0].text ?? '', inputs: metafile?.inputs ?? {} };
 }
 
 /**
@@ -63,7 +47,7 @@ describeBrowser('graphs of the zoo in Chromium', () => {
 
   beforeAll(async () => {
     await useBackend('cpu');
-    [plain, modules] = await Promise.all([bundle(), bundle(MODULES)]);
+    [plain, modules] = await Promise.all([bundle(PAGE), bundle(PAGE, MODULES)]);
     const html = (name: string) => `<!doctype html><title>test</title><script src="/${name}.js"></script>`;
     site = await startSite(
       { zoo: html('plain'), 'zoo-of-modules': html('modules') },

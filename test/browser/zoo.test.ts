@@ -2,14 +2,12 @@
  * The zoo in a real page: bundled for the browser from `dist`, by the `browser` condition of the package's `exports`, which
  * fails on any Node import. What is downloaded stays in the Cache API, models are saved in IndexedDB.
  */
-import path from 'node:path';
-import { build } from 'esbuild';
 import type { Page } from 'playwright-core';
 import { disposeLayers } from '../fine-tune/toy';
 import { useBackend } from '../helpers/backends';
 import { filesOf, type ModelFiles, teachable, tinyFiles, under } from '../zoo/models';
 import { html, type Server, startServer } from '../zoo/server';
-import { describeBrowser, type Site, startSite } from './chromium';
+import { bundle, describeBrowser, type Site, startSite } from './chromium';
 
 /** What `zoo-page.ts` puts into the page. */
 type InPage = Record<'load' | 'teachable' | 'download' | 'damage' | 'inCache', (...args: unknown[]) => Promise<Found>>;
@@ -23,20 +21,6 @@ const METADATA = {
   packageName: '@teachablemachine/image',
 };
 
-async function bundle(): Promise<string> {
-  const bundled = await build({
-    entryPoints: [path.join(__dirname, 'zoo-page.ts')],
-    bundle: true,
-    write: false,
-    platform: 'browser',
-    format: 'iife',
-    logLevel: 'silent',
-    // Without the paths of this repository's tsconfig: 'tfjs-tune-mode' is the package as it was built.
-    tsconfigRaw: {},
-  });
-  return bundled.outputFiles[0].text;
-}
-
 describeBrowser('the zoo in Chromium', () => {
   let site: Site;
   let server: Server;
@@ -48,7 +32,7 @@ describeBrowser('the zoo in Chromium', () => {
     await useBackend('cpu');
     site = await startSite(
       { zoo: '<!doctype html><title>test</title><script src="/page.js"></script>' },
-      { 'page.js': await bundle() },
+      { 'page.js': (await bundle('zoo-page.ts')).code },
     );
     files = await tinyFiles();
   });

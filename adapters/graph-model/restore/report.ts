@@ -1,5 +1,5 @@
 /** What became of each convolution, as data and as a table to read. */
-import { table } from '../../../src/report';
+import { table, withText } from '../../../src/report';
 import type { ScaleRule } from './rules';
 
 export interface RestoredConv {
@@ -34,13 +34,10 @@ export interface RestoreReport {
 }
 
 export function makeRestoreReport(found: Omit<RestoreReport, 'toString'>): RestoreReport {
-  const report: RestoreReport = { ...found, toString: () => render(report) };
-  // A method would show up in JSON.stringify's input and in console.log.
-  Object.defineProperty(report, 'toString', { enumerable: false });
-  return report;
+  return withText({ ...found }, render);
 }
 
-function render({ rule, pictures, calibration, convs }: RestoreReport): string {
+function render({ rule, pictures, calibration, convs }: Omit<RestoreReport, 'toString'>): string {
   const count = (state: RestoredConv['state']) => convs.filter((conv) => conv.state === state).length;
   const changed = count('restored') + count('recalibrated');
   const also = count('recalibrated') > 0 ? `, ${count('recalibrated')} recalibrated` : '';
