@@ -11,9 +11,22 @@ export function findJsonError(text: string): { line: number; column: number } | 
 }
 
 const SPACE = /[ \t\r\n]*/y;
-const SCALAR =
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these are forbidden in JSON strings
-  /"(?:[^"\\\u0000-\u001f]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
+const SCALAR = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
+const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
+
+/** Where a string ends, or undefined; by hand, as a pattern for it goes back over a long one again and again. */
+function endOfString(text: string, from: number): number | undefined {
+  for (let at = from + 1; at < text.length; ) {
+    const code = text.charCodeAt(at);
+    if (code === 0x22) return at + 1;
+    if (code < 0x20) return undefined;
+    ESCAPE.lastIndex = at;
+    if (code !== 0x5c) at++;
+    else if (ESCAPE.test(text)) at = ESCAPE.lastIndex;
+    else return undefined;
+  }
+  return undefined;
+}
 
 function errorOffset(text: string): number | undefined {
   let at = 0;
@@ -22,6 +35,11 @@ function errorOffset(text: string): number | undefined {
     const found = pattern.exec(text)?.[0];
     at += found?.length ?? 0;
     return found;
+  };
+  const takeString = (): boolean => {
+    const end = text[at] === '"' ? endOfString(text, at) : undefined;
+    at = end ?? at;
+    return end !== undefined;
   };
   // The open brackets, instead of recursion, which a deep text would overflow.
   const open: ('{' | '[')[] = [];
@@ -41,7 +59,7 @@ function errorOffset(text: string): number | undefined {
       at++;
       expected = inside === '{' ? 'key' : 'value';
     } else if (expected.startsWith('key')) {
-      if (char !== '"' || take(SCALAR) === undefined) return at;
+      if (!takeString()) return at;
       take(SPACE);
       if (text[at] !== ':') return at;
       at++;
@@ -51,7 +69,7 @@ function errorOffset(text: string): number | undefined {
       open.push(char);
       expected = char === '{' ? 'key or end' : 'value or end';
     } else {
-      if (take(SCALAR) === undefined) return at;
+      if (!takeString() && take(SCALAR) === undefined) return at;
       expected = 'comma or end';
     }
   }
