@@ -25,6 +25,8 @@ export function paint(
   key: string,
   [black, white]: readonly [number, number],
 ): void {
+  // A look at a global for each value is slow where globals are watched, as in jest.
+  const { cos, max, min, sign, sqrt } = Math;
   const random = seededRandom(key);
   const spatial = size.slice(0, -1);
   const channels = size[size.length - 1];
@@ -40,7 +42,7 @@ export function paint(
     for (let at = 0; at < sums.length; at += channels) {
       let angle = phase;
       for (let axis = 0; axis < place.length; axis++) angle += place[axis] * steps[axis];
-      const value = wave % 2 === 0 ? Math.cos(angle) : Math.sign(Math.cos(angle));
+      const value = wave % 2 === 0 ? cos(angle) : sign(cos(angle));
       for (let c = 0; c < channels; c++) sums[at + c] += parts[c] * value;
       for (let axis = place.length - 1; axis >= 0 && ++place[axis] === spatial[axis]; axis--) place[axis] = 0;
     }
@@ -50,7 +52,7 @@ export function paint(
   const light = (1 - contrast) * (2 * random() - 1);
   const [middle, half] = [(black + white) / 2, (white - black) / 2];
   sums.forEach((value, i) => {
-    const lit = light + (contrast * value) / Math.sqrt(square || 1);
-    picture[i] = middle + half * Math.min(1, Math.max(-1, lit));
+    const lit = light + (contrast * value) / sqrt(square || 1);
+    picture[i] = middle + half * min(1, max(-1, lit));
   });
 }
