@@ -15,6 +15,7 @@ module.exports = {
     '^tfjs-tune-mode/wasm$': '<rootDir>/adapters/wasm/index.ts',
     '^tfjs-tune-mode/fine-tune$': '<rootDir>/src/fine-tune/index.ts',
     '^tfjs-tune-mode/graph-model$': '<rootDir>/adapters/graph-model/index.ts',
+    '^tfjs-tune-mode/convert$': '<rootDir>/adapters/convert/index.ts',
     '^tfjs-tune-mode/zoo$': '<rootDir>/zoo/index.ts',
   },
   // Convolutions on the cpu backend are slow; a test that needs longer says so itself.

@@ -14,6 +14,7 @@ const library = {
   wasm: 'adapters/wasm/index.ts',
   'fine-tune': 'src/fine-tune/index.ts',
   'graph-model': 'adapters/graph-model/index.ts',
+  convert: 'adapters/convert/index.ts',
   zoo: 'zoo/index.ts',
   'zoo-browser': 'zoo/browser.ts',
 };

@@ -1,7 +1,8 @@
 /** From a saved layers model's artifacts to the model, with readable refusals of everything else. */
-import { io } from '@tensorflow/tfjs-core';
+import { dispose, io, type Tensor } from '@tensorflow/tfjs-core';
 import { type LayersModel, loadLayersModel } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../src/errors';
+import { indexOfNonFinite } from './finite';
 
 const LONGEST_REASON = 300;
 
@@ -29,15 +30,22 @@ export async function buildLayersModel(
   try {
     return await loadLayersModel(io.fromMemory(artifacts), { strict });
   } catch (error) {
-    const [line] = (error as Error).message.split('\n');
+    if (error instanceof TuneModeError) {
+      throw new TuneModeError(error.code, `'${place}': ${error.message}.`, { cause: error });
+    }
+    // Of tensors it shows what JavaScript makes of them.
+    const line = (error as Error).message.split('\n')[0].replace(/ ?Input received: .*\[object Object\].*$/, '');
     const reason = line.length > LONGEST_REASON ? `${line.slice(0, LONGEST_REASON)}…` : line;
     const keras3 = /"(batch_shape|registered_name)"|"DTypePolicy"|"keras_version":"3/.test(
       JSON.stringify(artifacts.modelTopology),
     );
-    const hint = keras3 ? ' It looks like an export of Keras 3, which tfjs-layers 4.22.0 does not read.' : '';
+    const reasonIs = `tfjs-layers cannot build the model in '${place}': ${reason.replace(/\.$/, '')}.`;
     throw new TuneModeError(
       'invalid-model-file',
-      `tfjs-layers cannot build the model in '${place}': ${reason}${hint}`,
+      keras3
+        ? `${reasonIs} It looks like an export of Keras 3, which tfjs-layers 4.22.0 does not read. ` +
+            `Convert it first: tfjs-tune-mode convert '${place}' <folder>.`
+        : reasonIs,
       { cause: error },
     );
   }
@@ -50,7 +58,7 @@ export async function buildLayersModel(
 export async function checkFinite(place: string, model: LayersModel): Promise<void> {
   for (const weight of model.weights) {
     const values = await weight.read().data();
-    const bad = values.findIndex((value) => !Number.isFinite(value));
+    const bad = indexOfNonFinite(values);
     if (bad >= 0) {
       throw new TuneModeError(
         'invalid-model-file',
@@ -59,4 +67,20 @@ export async function checkFinite(place: string, model: LayersModel): Promise<vo
       );
     }
   }
+}
+
+/** Not model.dispose(): it counts a layer's uses, and keeps the weights of a shared one, or of Sequentials in Sequentials, alive (tfjs-layers 4.22.0). */
+export function disposeWeights(model: LayersModel): void {
+  for (const weight of new Set(model.weights)) weight.dispose();
+  disposeStates(model);
+}
+
+type Held = Partial<Record<'layer' | 'forwardLayer' | 'backwardLayer', object>>;
+
+/** What stateful RNNs remember, which tfjs-layers 4.22.0 never lets go of. */
+function disposeStates(layer: object): void {
+  const { layers = [], layer: wrapped, forwardLayer, backwardLayer } = layer as Held & { layers?: object[] };
+  for (const each of [...layers, wrapped, forwardLayer, backwardLayer]) if (each) disposeStates(each);
+  const { states_, keptStates } = layer as { states_?: Tensor[]; keptStates?: Tensor[][] };
+  dispose([states_ ?? [], keptStates ?? []]);
 }

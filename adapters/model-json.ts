@@ -1,12 +1,19 @@
 /** The text of a model.json, wherever it comes from. */
 import type { io } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../src/errors';
+import { isTooDeep } from './json-limits';
 import { findJsonError } from './node/json-position';
 
-/** @throws TuneModeError `invalid-model-file` with line and column where the text is no JSON. */
-export function parseModelJson(text: string, file: string): io.ModelJSON {
+/**
+ * @param needsTopology whether it must have a `modelTopology`.
+ * @throws TuneModeError `invalid-model-file` with line and column where the text is no JSON.
+ */
+export function parseModelJson(text: string, file: string, needsTopology = true): io.ModelJSON {
   let json: io.ModelJSON;
   if (text.trim() === '') throw new TuneModeError('invalid-model-file', `'${file}' is empty.`);
+  if (isTooDeep(text)) {
+    throw new TuneModeError('invalid-model-file', `'${file}' is nested too deep to be a model.`);
+  }
   try {
     json = JSON.parse(text.replace(/^\uFEFF/, '')); // some editors put a byte order mark first
   } catch (error) {
@@ -17,7 +24,7 @@ export function parseModelJson(text: string, file: string): io.ModelJSON {
   if (json === null || typeof json !== 'object' || Array.isArray(json)) {
     throw new TuneModeError('invalid-model-file', `'${file}' is no tfjs model: expected a JSON object.`);
   }
-  if (json.modelTopology === null || typeof json.modelTopology !== 'object') {
+  if (needsTopology && (json.modelTopology === null || typeof json.modelTopology !== 'object')) {
     throw new TuneModeError('invalid-model-file', `'${file}' is no tfjs model: it has no 'modelTopology'.`);
   }
   return json;

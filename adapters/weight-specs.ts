@@ -10,15 +10,33 @@ export function specProblem(spec: io.WeightsManifestEntry | undefined): string |
   if (typeof spec?.name !== 'string') return "'name' is missing";
   const { shape, dtype, quantization } = spec;
   if (!Array.isArray(shape) || !shape.every((size) => Number.isInteger(size) && size >= 0)) {
-    return `'shape' must be a list of sizes, found ${JSON.stringify(shape)}`;
+    return `'shape' must be a list of sizes, found ${shown(shape)}`;
   }
-  if (dtype !== 'string' && !(dtype in VALUE_BYTES)) return `unknown dtype ${JSON.stringify(dtype)}`;
+  if (typeof dtype !== 'string' || (dtype !== 'string' && !Object.hasOwn(VALUE_BYTES, dtype)))
+    return `unknown dtype ${shown(dtype)}`;
   if (quantization === undefined) return undefined;
-  if (!(quantization?.dtype in QUANTIZED_BYTES)) return `unknown quantization ${JSON.stringify(quantization)}`;
+  if (typeof quantization?.dtype !== 'string' || !Object.hasOwn(QUANTIZED_BYTES, quantization.dtype))
+    return `unknown quantization ${shown(quantization)}`;
+  // As io.decodeWeights takes them.
+  if (dtype !== 'float32' && (dtype !== 'int32' || quantization.dtype === 'float16')) {
+    return `its dtype ${dtype} cannot be quantised as ${quantization.dtype}`;
+  }
   if (quantization.dtype !== 'float16' && !(Number.isFinite(quantization.min) && Number.isFinite(quantization.scale))) {
     return `its ${quantization.dtype} quantization needs the numbers 'min' and 'scale'`;
   }
   return undefined;
+}
+
+const LONGEST_SHOWN = 100;
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'nothing';
+  return text.length > LONGEST_SHOWN ? `${text.slice(0, LONGEST_SHOWN)}…` : text;
+}
+
+/** Bytes that these weights take at least: of texts each has its length before it. */
+export function leastBytes(specs: readonly io.WeightsManifestEntry[]): number {
+  return specs.reduce((sum, spec) => sum + (storedBytes([spec]) ?? spec.shape.reduce((a, b) => a * b, 4)), 0);
 }
 
 /** Bytes that these weights take, or undefined if there are strings among them, whose length only the data tells. */

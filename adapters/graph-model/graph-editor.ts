@@ -6,7 +6,7 @@ import type { LiftedModel, LiftedParameter, LiftedProduct } from './lifted';
 import type { NamedValues } from './weight-encoding';
 
 /** A node as its JSON has it. */
-interface NodeJson {
+export interface NodeJson {
   name: string;
   op: string;
   input?: string[];
@@ -100,15 +100,20 @@ export class GraphEditor {
   }
 }
 
-/** @throws TuneModeError `invalid-data` naming the layer where a value is no finite number. */
-export async function finiteValues(layer: string, tensor: Tensor): Promise<Float32Array> {
+/**
+ * @param blame what is told of a number that is not finite.
+ * @throws TuneModeError `invalid-data` naming the layer where a value is no finite number.
+ */
+export async function finiteValues(
+  layer: string,
+  tensor: Tensor,
+  blame = (found: number) =>
+    `toGraphModel: a weight of layer '${layer}' is ${found}: the training diverged. Nothing was written.`,
+): Promise<Float32Array> {
   const data = (await tensor.data()).slice() as Float32Array;
   const bad = data.findIndex((value) => !Number.isFinite(value));
   if (bad < 0) return data;
-  throw new TuneModeError(
-    'invalid-data',
-    `toGraphModel: a weight of layer '${layer}' is ${data[bad]}: the training diverged. Nothing was written.`,
-  );
+  throw new TuneModeError('invalid-data', blame(data[bad]));
 }
 
 function sameValues(a: Constant, b: Constant): boolean {

@@ -97,7 +97,7 @@ function checked(options: WriteBackOptions): WriteBackOptions {
 }
 
 /** The layers of a model and of the models nested in it. */
-function layersByName(model: LayersModel): Map<string, Layer> {
+export function layersByName(model: LayersModel): Map<string, Layer> {
   const found = new Map<string, Layer>();
   const visit = (container: LayersModel): void => {
     for (const layer of container.layers) {
@@ -131,7 +131,7 @@ function parameterValues({ constants, layer }: LiftedParameter, find: (name: str
   return batchNormValues(constants, found as BatchNormLayer);
 }
 
-function batchNormValues(constants: LiftedParameter['constants'], bn: BatchNormLayer): Values {
+export function batchNormValues(constants: LiftedParameter['constants'], bn: BatchNormLayer): Values {
   const { gamma, beta, mean, variance } = weightsOf(bn);
   if (constants.scale === undefined) {
     const values = { gamma, beta, mean, variance };

@@ -2,13 +2,13 @@
  * What a model's pictures must look like, and what its outputs mean: `metadata.json` beside `model.json`, in the form in
  * which Teachable Machine exports it (`labels`, `imageSize`), so that its library reads what we write.
  */
-import fs from 'node:fs/promises';
 import path from 'node:path';
 import { version_core } from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { version } from '../../package.json';
 import { type ModelMetadata, metadataOf, parseMetadata } from '../picture-metadata';
 import { modelJsonOf } from './model-path';
+import { readJsonText } from './read-text';
 
 export type { ModelMetadata } from '../picture-metadata';
 
@@ -18,9 +18,13 @@ export type { ModelMetadata } from '../picture-metadata';
  * @throws TuneModeError `invalid-model-file` for a metadata.json that is no JSON, or whose labels are no list of names.
  */
 export async function readMetadata(place: string, model: LayersModel): Promise<ModelMetadata> {
-  const file = path.join(path.dirname(await modelJsonOf(place)), 'metadata.json');
-  const found = await readJson(file);
-  return metadataOf(found, model.getUserDefinedMetadata(), file);
+  return readMetadataBeside(await modelJsonOf(place), model.getUserDefinedMetadata());
+}
+
+/** The same for a model.json whose user-defined metadata are known. */
+export async function readMetadataBeside(modelJson: string, userDefined: object | undefined): Promise<ModelMetadata> {
+  const file = path.join(path.dirname(modelJson), 'metadata.json');
+  return metadataOf(await readJson(file), userDefined, file);
 }
 
 /** The text of a `metadata.json`. */
@@ -42,7 +46,7 @@ export function metadataText(modelName: string, metadata: Required<ModelMetadata
 }
 
 async function readJson(file: string): Promise<Record<string, unknown> | undefined> {
-  const text = await fs.readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+  const text = await readJsonText(file).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw error;
   });

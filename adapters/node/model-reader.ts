@@ -4,7 +4,8 @@ import { io } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
 import { parseModelJson } from '../model-json';
 import { modelJsonOf, statOrUndefined } from './model-path';
-import { checkManifest, storedBytes } from './weights-manifest';
+import { readJsonText } from './read-text';
+import { checkManifest, leastBytes, storedBytes } from './weights-manifest';
 
 /** How often a model that is being replaced while it is read is read anew. */
 const ATTEMPTS = 5;
@@ -19,7 +20,7 @@ const ATTEMPTS = 5;
 export async function readModel(place: string): Promise<io.ModelArtifacts> {
   const file = await findModelJson(place);
   for (let attempt = 1; ; attempt++) {
-    const text = await fs.readFile(file, 'utf8');
+    const text = await readJsonText(file);
     try {
       const json = parseModelJson(text, file);
       const weights = json.weightsManifest == null ? undefined : await readWeights(json.weightsManifest, file);
@@ -38,10 +39,11 @@ export async function readModel(place: string): Promise<io.ModelArtifacts> {
  */
 export async function readModelJson(place: string): Promise<io.ModelJSON> {
   const file = await findModelJson(place);
-  return parseModelJson(await fs.readFile(file, 'utf8'), file);
+  return parseModelJson(await readJsonText(file), file);
 }
 
-async function findModelJson(place: string): Promise<string> {
+/** @throws TuneModeError `not-found`, `invalid-model-file`. */
+export async function findModelJson(place: string): Promise<string> {
   const file = await modelJsonOf(place);
   const found = await statOrUndefined(file);
   if (found?.isFile()) return file;
@@ -53,6 +55,13 @@ async function findModelJson(place: string): Promise<string> {
     );
   }
   if (folder || found) {
+    if (/\.(h5|hdf5|keras)$/i.test(place)) {
+      throw new TuneModeError(
+        'invalid-model-file',
+        `'${place}' is a Keras file, not the folder of a tfjs model. ` +
+          `Convert it first: tfjs-tune-mode convert '${place}' <folder>.`,
+      );
+    }
     throw new TuneModeError(
       'invalid-model-file',
       `'${place}' is neither a folder nor a .json file. Expected the folder of a tfjs model, or its model.json.`,
@@ -72,9 +81,11 @@ async function readWeights(manifest: unknown, file: string): Promise<[io.Weights
     const sizes: number[] = [];
     for (const name of group.paths) sizes.push(await shardSize(path.join(path.dirname(file), name), file));
     const found = sizes.reduce((sum, size) => sum + size, 0);
-    const expected = storedBytes(group.weights);
-    if (expected !== undefined && expected !== found) {
-      const held = group.paths.map((name, i) => `'${name}' has ${sizes[i]}`).join(', ') || 'there is no file';
+    // Where there are texts, the least that they can take: their lengths stand in the data.
+    const known = storedBytes(group.weights);
+    const expected = known ?? leastBytes(group.weights);
+    if (known === undefined ? found < expected : found !== expected) {
+      const held = heldBy(group.paths.map((name, i) => ({ name, size: sizes[i] })));
       throw new TuneModeError(
         'invalid-model-file',
         `'${file}': the weights of group ${index} need ${expected} bytes, but ${found} were found (${held}). ` +
@@ -96,11 +107,35 @@ async function readWeights(manifest: unknown, file: string): Promise<[io.Weights
   return [groups.flatMap((group) => group.weights), data.buffer];
 }
 
-async function shardSize(shard: string, file: string): Promise<number> {
-  const found = await statOrUndefined(shard);
+const MOST_NAMED = 5;
+const LONGEST_NAME = 100;
+const LONGEST_PATH = 500;
+
+/** What the files of a group hold, for messages. */
+export function heldBy(files: readonly { name: string; size: number }[]): string {
+  const named = files.slice(0, MOST_NAMED).map(({ name, size }) => `'${name}' has ${size}`);
+  const more = files.length > MOST_NAMED ? [`and ${files.length - MOST_NAMED} more`] : [];
+  return [...named, ...more].join(', ') || 'there is no file';
+}
+
+/** @throws TuneModeError `invalid-model-file` where it is missing. */
+export async function shardSize(shard: string, file: string): Promise<number> {
+  const found = await statOrUndefined(shard).catch((error: NodeJS.ErrnoException) => {
+    const name = path.basename(shard).slice(0, LONGEST_NAME);
+    throw new TuneModeError(
+      'invalid-model-file',
+      `'${file}': its weight file '${name}' cannot be read (${error.code}).`,
+      {
+        cause: error,
+      },
+    );
+  });
   if (found?.isFile()) return found.size;
   // Not `not-found`, which says that there is no model: this one is damaged.
-  throw new TuneModeError('invalid-model-file', `The weight file '${shard}', named in '${file}', is missing.`);
+  throw new TuneModeError(
+    'invalid-model-file',
+    `The weight file '${shard.slice(0, LONGEST_PATH)}', named in '${file}', is missing.`,
+  );
 }
 
 async function readInto(shard: string, target: Uint8Array, file: string): Promise<void> {

@@ -2,7 +2,9 @@ import type { io } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
 import { specProblem } from '../weight-specs';
 
-export { storedBytes } from '../weight-specs';
+export { leastBytes, storedBytes } from '../weight-specs';
+
+const LONGEST_NAME = 100;
 
 /**
  * Checks the `weightsManifest` of a model.json before any of its files is touched.
@@ -20,9 +22,10 @@ export function checkManifest(manifest: unknown, where: string): io.WeightsManif
       fail(`group ${index} of 'weightsManifest' needs the lists 'paths' and 'weights'`);
     }
     for (const file of group.paths) checkShardPath(file, where);
-    for (const spec of group.weights) {
+    for (const [at, spec] of group.weights.entries()) {
       const problem = specProblem(spec);
-      if (problem) fail(`group ${index} of 'weightsManifest', weight '${spec?.name}': ${problem}`);
+      const name = typeof spec?.name === 'string' ? `'${spec.name.slice(0, LONGEST_NAME)}'` : `number ${at}`;
+      if (problem) fail(`group ${index} of 'weightsManifest', weight ${name}: ${problem}`);
     }
   });
   return groups;
@@ -36,7 +39,7 @@ function checkShardPath(file: unknown, where: string): void {
   if (!isInsidePath(file)) {
     throw new TuneModeError(
       'invalid-model-file',
-      `'${where}': the weight file ${JSON.stringify(file)} is not inside the model's folder, so it is not read. ` +
+      `'${where}': the weight file ${(JSON.stringify(file) ?? 'undefined').slice(0, LONGEST_NAME)} is not inside the model's folder, so it is not read. ` +
         'Expected a relative path without "..".',
     );
   }

@@ -1,4 +1,5 @@
 /** A layers model with its BatchNormalizations put back: plan, build, measure, set. */
+
 import { dispose, fill, ones, type serialization, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import { type LayersModel, layers } from '@tensorflow/tfjs-layers';
 import { checkModel } from '../../../src/check-model';
@@ -7,6 +8,7 @@ import { type BatchNormLayer, type ConvLayer, classOf, type Layer } from '../../
 import { type Kind, kindOf } from '../../../src/kinds';
 import { setMode } from '../../../src/modes';
 import { collectUses } from '../../../src/walker/uses';
+import { disposeWeights } from '../../layers-model';
 import { inputRangeOf } from '../input-range';
 import {
   type BatchNormArrays,
@@ -84,11 +86,6 @@ export async function restoreLayers(
     disposeWeights(model);
     throw error;
   }
-}
-
-/** Not model.dispose(): it counts a layer's uses and keeps the weights of a shared one alive (tfjs-layers 4.22.0). */
-function disposeWeights(model: LayersModel): void {
-  for (const weight of model.weights) weight.dispose();
 }
 
 function build(source: LayersModel, plan: RestorePlan, epsilon: number) {

@@ -66,6 +66,10 @@ const KNOWN: [RegExp, (match: RegExpMatchArray) => number[]][] = [
   [/BoxPredictor_4\/strided_slice\/stack_1$|^strided_slice_6\/stack$/, () => [1]],
   [/^strided_slice_6\/stack_1$/, () => [2]],
   [/^strided_slice_7\/stack_1$/, () => [3]],
+  // TF-Hub's MobileNet: pictures from 0 … 1 to −1 … 1, and a mean over height and width.
+  [/hub_input\/Mul\/y$/, () => [2]],
+  [/hub_input\/Sub\/y$/, () => [1]],
+  [/global_pool\/reduction_indices$/, () => [1, 2]],
   // The picture: 300 × 300, from 0 … 255 to −1 … 1.
   [/ResizeImage\/(stack|size)$/, () => [300, 300]],
   [/Preprocessor\/mul\/x$/, () => [2 / 255]],
@@ -102,7 +106,12 @@ export type CocoSsdBase = 'lite_mobilenet_v2' | 'mobilenet_v1';
 
 /** The graph with float32 weights, as an IOHandler gives it. @param shared the folder with the models. */
 export function cocoSsdArtifacts(shared: string, base: CocoSsdBase, seed = 1): io.ModelArtifacts {
-  const file = path.join(shared, 'models/topology_only', `coco_ssd_${base}`, 'model.json');
+  return graphTopologyArtifacts(shared, `coco_ssd_${base}`, seed);
+}
+
+/** The same for any of the graphs of which only the topology is at hand. */
+export function graphTopologyArtifacts(shared: string, name: string, seed = 1): io.ModelArtifacts {
+  const file = path.join(shared, 'models/topology_only', name, 'model.json');
   const json = JSON.parse(fs.readFileSync(file, 'utf8')) as io.ModelJSON;
   const { node: nodes } = json.modelTopology as { node: { op: string; input?: string[] }[] };
   const consumers = new Map(nodes.flatMap(({ op, input = [] }) => input.map((name) => [name, op])));

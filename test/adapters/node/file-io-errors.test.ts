@@ -156,7 +156,7 @@ describe('loading must refuse', () => {
     await expect(loading).rejects.toMatchObject({ code: 'invalid-model-file' });
     const touched = spies.flatMap((spy) => spy.mock.calls.map(([touchedFile]) => String(touchedFile)));
     for (const spy of spies) spy.mockRestore();
-    expect(touched).toEqual([at('m/model.json')]);
+    expect([...new Set(touched)]).toEqual([at('m/model.json')]);
   });
 });
 
