@@ -1,5 +1,6 @@
 /** What a command is: plain data and a function, runnable without a process. */
 import type { ParseArgsConfig } from 'node:util';
+import type { Questions } from './questions';
 
 /** Where a command writes: its result to `out`, everything else to `err`. */
 export interface Output {
@@ -7,6 +8,8 @@ export interface Output {
   err(text: string): void;
   /** A terminal that shows progress, or undefined where `err` is a pipe or a file. */
   terminal?: Terminal;
+  /** Opens a dialogue; undefined where nobody sits at a terminal. */
+  questions?(): Questions;
 }
 
 /** A place where one line can be written over. */
@@ -22,6 +25,8 @@ export interface Command {
   summary: string;
   /** Names of the positional arguments, all required; a last one that ends in `…` may be given several times. */
   positionals: readonly string[];
+  /** Whether it can be run without positionals, and asks for them then. */
+  mayAsk?: boolean;
   options: NonNullable<ParseArgsConfig['options']>;
   /** Option name → one line of help. */
   help: Record<string, string>;

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
+import { openQuestions } from './questions';
 import { runCli } from './run';
 
-const { stdout, stderr } = process;
+const { stdin, stdout, stderr } = process;
 // Whoever read along may go away (`| head`); that must not end hours of training.
 for (const stream of [stdout, stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -14,4 +15,5 @@ process.exitCode = await runCli(process.argv.slice(2), {
   terminal: stderr.isTTY
     ? { write: (text) => void stderr.write(text), columns: () => stderr.columns || 80 }
     : undefined,
+  questions: stdin.isTTY && stderr.isTTY ? () => openQuestions(stdin, stderr) : undefined,
 });

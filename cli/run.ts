@@ -4,12 +4,14 @@ import { closest } from 'fastest-levenshtein';
 import { version } from '../package.json';
 import { TuneModeError } from '../src';
 import { type Command, type Output, UsageError } from './command';
+import { convertCommand } from './commands/convert';
 import { finetuneCommand } from './commands/finetune';
 import { inspectCommand } from './commands/inspect';
 import { predictCommand } from './commands/predict';
+import { verifyCommand } from './commands/verify';
 import { describeSystemError } from './system-error';
 
-const COMMANDS: readonly Command[] = [finetuneCommand, predictCommand, inspectCommand];
+const COMMANDS: readonly Command[] = [finetuneCommand, predictCommand, convertCommand, inspectCommand, verifyCommand];
 
 /**
  * @param argv The arguments after the program's name.
@@ -66,7 +68,8 @@ function parse(command: Command, args: string[]) {
   const given = command.required?.find((option) => values[option] === undefined);
   if (given !== undefined) throw new UsageError(`--${given} is missing`);
   const missing = command.positionals[positionals.length];
-  if (missing !== undefined) throw new UsageError(`<${missing}> is missing`);
+  const asks = command.mayAsk === true && args.length === 0;
+  if (missing !== undefined && !asks) throw new UsageError(`<${missing}> is missing`);
   const isVariadic = command.positionals.at(-1)?.endsWith('…') === true;
   if (positionals.length > command.positionals.length && !isVariadic) {
     throw new UsageError(`unexpected argument '${positionals[command.positionals.length]}'`);

@@ -34,6 +34,25 @@ export function oneOf<T extends string>(values: Values, name: string, valid: rea
   return value as T;
 }
 
+/** An option that takes a text; '' is none. */
+export function textOf(values: Values, name: string): string | undefined {
+  const text = values[name];
+  if (text === '') throw wrong(name, 'a path or a name', text);
+  return text as string | undefined;
+}
+
+const UNITS: Record<string, number> = { '': 1, kb: 1e3, mb: 1e6, gb: 1e9, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30 };
+
+/** '4MB', '512 kB', '4MiB', or bytes. */
+export function bytesOf(values: Values, name: string): number | undefined {
+  const text = values[name];
+  if (text === undefined) return undefined;
+  const match = /^(\d+(?:\.\d+)?) ?([kmg]i?b|)$/i.exec(String(text).trim());
+  const bytes = match === null ? Number.NaN : Math.round(Number(match[1]) * UNITS[match[2].toLowerCase()]);
+  if (!Number.isSafeInteger(bytes) || bytes < 1024) throw wrong(name, 'a size of at least 1 kB, such as 4MB', text);
+  return bytes;
+}
+
 /** '224' or '224x192' (height × width). */
 export function imageSizeOf(values: Values, name: string): [number, number] | undefined {
   const text = values[name];

@@ -49,6 +49,7 @@ await check('holds what it needs and nothing else', () => {
     'dist/fine-tune.js',
     'dist/wasm.js',
     'dist/graph-model.js',
+    'dist/convert.js',
     'dist/zoo.js',
     'dist/zoo-browser.js',
     'dist/tfjs-tune-mode.min.js',
@@ -145,7 +146,7 @@ await check('exports the same names to ESM and CommonJS', () => {
   const script = `
     const names = (m) => Object.keys(m).filter((n) => n !== 'default' && n !== 'module.exports').sort().join();
     (async () => {
-      for (const entry of ['', '/node', '/fine-tune', '/wasm', '/graph-model', '/zoo'].map((name) => 'tfjs-tune-mode' + name)) {
+      for (const entry of ['', '/node', '/fine-tune', '/wasm', '/graph-model', '/convert', '/zoo'].map((name) => 'tfjs-tune-mode' + name)) {
         const [cjs, esm] = [names(require(entry)), names(await import(entry))];
         if (cjs !== esm) throw new Error(entry + ': ' + cjs + ' against ' + esm);
       }
@@ -166,6 +167,7 @@ for (const [kind, file] of [
       path.join(work, file),
       `import type { LayersModel } from '@tensorflow/tfjs-layers';
        import { enableTuneMode, type Mode, setMode, type SkipCode, toDeploy, type TuneReport } from 'tfjs-tune-mode';
+       import { type ConvertOptions, type ConvertReport, convert } from 'tfjs-tune-mode/convert';
        import { type EpochRecord, fineTune } from 'tfjs-tune-mode/fine-tune';
        import { fileIO, loadPictureFolder, useBestBackend } from 'tfjs-tune-mode/node';
        import { registerWasmTrainingKernels } from 'tfjs-tune-mode/wasm';
@@ -177,6 +179,7 @@ for (const [kind, file] of [
          console.log(model.name, machine.report.pairs.length);
          return machine.predict({ width: 1, height: 1, data: new Uint8Array(4) }, 2);
        }
+       export const deploy = (options: ConvertOptions): Promise<ConvertReport> => convert('a.h5', 'b', { ...options, mode: 'deploy' });
        export async function use(model: LayersModel): Promise<TuneReport> {
          const mode: Mode = 'eval';
          const codes: SkipCode[] = setMode(model, mode).skipped.map((skipped) => skipped.code);
@@ -213,7 +216,7 @@ for (const [kind, file] of [
 await check('the command runs', () => {
   expect(run('npx', ['--no-install', 'tfjs-tune-mode', '--version'], work), version);
   const help = run('npx', ['--no-install', 'tfjs-tune-mode', '--help'], work);
-  for (const name of ['finetune', 'predict', 'inspect']) expect(help, name);
+  for (const name of ['finetune', 'predict', 'convert', 'inspect', 'verify']) expect(help, name);
 });
 
 // The threads that decode pictures must find their program in the package, and the entries one another's modules.
@@ -231,6 +234,22 @@ await check('the command fine-tunes and predicts', () => {
   expect(run('npx', ['--no-install', 'tfjs-tune-mode', 'finetune', ...argv], work), 'validation pictures right');
   const picture = path.join(pictures, 'star', '000.png');
   expect(run('npx', ['--no-install', 'tfjs-tune-mode', 'predict', '--model', 'tuned', picture], work), ' %');
+});
+
+// HDF5 runs in a thread whose library must be found from the package, in both formats.
+await check('the command converts to Keras, and CommonJS back', () => {
+  const shipped = path.join(root, 'examples', 'assets', 'shapes-model');
+  const command = (...argv) => run('npx', ['--no-install', 'tfjs-tune-mode', ...argv], work);
+  expect(command('convert', shipped, 'model.h5', '--mode', 'deploy'), 'Keras HDF5');
+  expect(command('inspect', 'model.h5', '--html', 'model.html'), 'Keras HDF5');
+  fs.writeFileSync(
+    path.join(work, 'back.cjs'),
+    `const { convert } = require('tfjs-tune-mode/convert');
+     const { useBestBackend } = require('tfjs-tune-mode/node');
+     useBestBackend().then(() => convert('model.h5', 'back')).then((report) => console.log(report.toString()));`,
+  );
+  expect(run('node', ['back.cjs'], work), 'max |Δ| 0 ');
+  expect(command('verify', shipped, 'back'), 'the same');
 });
 
 fs.rmSync(work, { recursive: true, force: true });

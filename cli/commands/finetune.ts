@@ -3,9 +3,10 @@ import type { Mode } from '../../src';
 import { OPTIMIZER_NAMES, type OptimizerName } from '../../src/fine-tune/optimizer';
 import { FINE_TUNE_DEFAULTS as DEFAULTS } from '../../src/fine-tune/options';
 import { type Arguments, type Command, UsageError, type Values } from '../command';
+import { computingOf } from '../computing';
 import { finetune } from '../finetune/finetune';
 import { isWithin } from '../our-files';
-import { imageSizeOf, numberOf, oneOf, rangeOf, threadsOf, wholeNumberOf } from '../values';
+import { imageSizeOf, numberOf, oneOf, rangeOf, wholeNumberOf } from '../values';
 
 const MODES: readonly Mode[] = ['tune', 'eval', 'train'];
 
@@ -104,8 +105,7 @@ export function readSettings({ values, line }: Arguments): FinetuneSettings {
     unfreeze: unfreezeOf(values),
     validationSplit: numberOf(values, 'val-split', 'a share between 0 and 1', (share) => share > 0 && share < 1),
     seed: wholeNumberOf(values, 'seed', 0) ?? DEFAULTS.seed,
-    backend: values.backend as string | undefined,
-    threads: threadsOf(values),
+    ...computingOf(values),
     imageSize: imageSizeOf(values, 'image-size'),
     inputRange: rangeOf(values, 'input-range'),
     augment: values['no-augment'] !== true,

@@ -7,9 +7,10 @@ import { type LoadedModel, loadModel } from '../../adapters/node/load-model';
 import { TuneModeError } from '../../src';
 import { checkProbabilities } from '../../src/fine-tune/evaluate';
 import type { Command, Output } from '../command';
+import { computingOf } from '../computing';
 import { type PictureForm, pictureFormOf } from '../picture-form';
 import { ProgressLine } from '../progress';
-import { imageSizeOf, rangeOf, threadsOf, wholeNumberOf } from '../values';
+import { imageSizeOf, rangeOf, wholeNumberOf } from '../values';
 
 /** Pictures in memory at a time. */
 const BATCH = 16;
@@ -41,10 +42,10 @@ export const predictCommand: Command = {
     const top = wholeNumberOf(values, 'top', 1) ?? 1;
     const size = imageSizeOf(values, 'image-size');
     const range = rangeOf(values, 'input-range');
-    const threads = threadsOf(values);
+    const computing = computingOf(values);
     const files = await picturesOf(positionals);
     enableProdMode();
-    await useBestBackend({ backend: values.backend as string | undefined, threads });
+    await useBestBackend(computing);
     const loaded = await loadModel(await modelIn(values.model as string));
     const form = pictureFormOf(loaded, { imageSize: size, inputRange: range });
     const labels = labelsOf(loaded);

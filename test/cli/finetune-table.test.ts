@@ -103,7 +103,12 @@ describe('wrong input ends with one sentence and leaves nothing behind', () => {
     ['out is a file', { '--out': 'a-file' }, 2, /a-file' is a file/],
     ['out inside data', { '--out': 'pics/out' }, 2, /is inside --data/],
     ['data inside out', { '--data': 'taken/pics', '--out': 'taken', '--force': true }, 2, /--data .* is inside --out/],
-    ['a backend that does not exist', { '--backend': 'quantum' }, 1, /no backend 'quantum'. Valid backends: .*'wasm'/],
+    [
+      'a backend that does not exist',
+      { '--backend': 'quantum' },
+      2,
+      /--backend must be one of wasm, .*found 'quantum'/,
+    ],
     [
       'a backend that is not here',
       { '--backend': 'tfjs-node-gpu' },
