@@ -21,7 +21,7 @@ import { verifyLayers } from './verify-result';
 import { type OutgoingWeight, quantizationOf } from './weight-file';
 import { writeFolder } from './write-folder';
 
-/** Keras 2's layout, which Keras 3 reads too. */
+/** Of Keras 2's layout; Keras 3 reads it too, but for models nested in a model. */
 const KERAS_VERSION = '2.15.0';
 
 export async function convertLayers(source: LayersSource, job: Job): Promise<Converted> {

@@ -2,7 +2,6 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { io, serialization } from '@tensorflow/tfjs-core';
-import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../../src/errors';
 import { liftGraph } from '../graph-model/lift';
 import type { LiftedModel } from '../graph-model/lifted';
@@ -98,8 +97,6 @@ async function openLayers(file: string, json: io.ModelJSON, options: OpenOptions
       `'${file}' has no weights ('weightsManifest' is missing). Expected a saved model with its weights.`,
     );
   }
-  const build = () => buildEmpty(file, topology, valuesOf(stored));
-  const match = (model: LayersModel) => matchByName(file, model, stored ?? []);
   return {
     kind: 'layers',
     format: 'tfjs-layers',
@@ -110,13 +107,7 @@ async function openLayers(file: string, json: io.ModelJSON, options: OpenOptions
     topology,
     trainingConfig: json.trainingConfig,
     notes: hasOptimizer ? [...notes, 'The state of its optimizer is left out: training starts with a new one.'] : notes,
-    build,
-    load: async (reading, signal) => {
-      const model = await build();
-      return fill(file, model, () => match(model), reading, signal);
-    },
-    match,
-    hasCustom: hasUnknownClasses(topology),
+    ...building(file, topology, valuesOf(stored), (model) => matchByName(file, model, stored ?? [])),
     rawWeights: stored,
     close: async () => {},
   };
@@ -127,9 +118,6 @@ async function openKerasSource(file: string, options: OpenOptions): Promise<Laye
   try {
     const { config, version, place } = await configOf(keras, options.topology);
     const { topology, notes } = mapTopology(place, config, version, { allowCustom: options.allowCustom === true });
-    // Compressed weights may hold more values than the file has bytes: the reader has checked by how much.
-    const build = () => buildEmpty(file, topology, keras.values);
-    const match = (model: LayersModel) => keras.match(model);
     return {
       kind: 'layers',
       format: keras.format,
@@ -139,13 +127,8 @@ async function openKerasSource(file: string, options: OpenOptions): Promise<Laye
       userDefinedMetadata: undefined,
       topology,
       notes,
-      build,
-      load: async (reading, signal) => {
-        const model = await build();
-        return fill(file, model, () => match(model), reading, signal);
-      },
-      match,
-      hasCustom: hasUnknownClasses(topology),
+      // Compressed weights may hold more values than the file has bytes: the reader has checked by how much.
+      ...building(file, topology, keras.values, (model) => keras.match(model)),
       rawWeights: keras.rawWeights,
       close: () => keras.close(),
     };
@@ -153,6 +136,25 @@ async function openKerasSource(file: string, options: OpenOptions): Promise<Laye
     await keras.close();
     throw error;
   }
+}
+
+/** How a model comes out of a topology, and its weights into it. */
+function building(
+  file: string,
+  topology: object,
+  values: number,
+  match: LayersSource['match'],
+): Pick<LayersSource, 'build' | 'load' | 'match' | 'hasCustom'> {
+  const build = () => buildEmpty(file, topology, values);
+  return {
+    build,
+    load: async (reading, signal) => {
+      const model = await build();
+      return fill(file, model, () => match(model), reading, signal);
+    },
+    match,
+    hasCustom: hasUnknownClasses(topology),
+  };
 }
 
 /** Thrown where a file has weights alone; its own class, as detecting the format is no error then. */
