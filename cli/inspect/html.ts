@@ -2,8 +2,8 @@
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { analyse } from '../../src/walker/find';
 import { bytes, count, NONE, whole } from '../report/format';
-import { breakable, Markup, markup, type Part } from '../report/markup';
-import { PAGE_STYLE } from '../report/page-style';
+import { breakable, type Markup, markup, type Part } from '../report/markup';
+import { page } from '../report/page';
 import { callsOf, type InputSize } from './calls';
 import { costsOf, type ModelCosts } from './costs';
 import type { InspectData } from './data';
@@ -12,9 +12,6 @@ import { type Graph, graphOf } from './graph';
 import { drawGraph } from './picture';
 import { STATES, STRIPED, type States } from './states';
 import { INSPECT_STYLE } from './style';
-
-/** Nothing may be fetched, and no script may run, whatever a name in the model contains. */
-const POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /** Beyond it nobody can read the picture, and laying it out takes minutes. */
 export const MOST_BOXES = 3000;
@@ -34,22 +31,14 @@ export function inspectHtml(data: InspectData, model: LayersModel, options: Page
   const calls = callsOf(model, imageSize ?? undefined);
   const graph = graphOf(calls, analyse(model), states);
   const { value, text } = headlineOf(data);
-  return markup`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="${POLICY}">
-<title>${`${name}: ${value} ${text}`}</title>
-<link rel="icon" href="data:,">
-<style>${new Markup(PAGE_STYLE)}${new Markup(INSPECT_STYLE)}</style>
-</head>
-<body>
-<main>
-${header(data, name)}${graphSection(graph, name)}${skippedSection(data)}${savingsSection(data)}${tablesSection(data, costsOf(calls))}</main>
-</body>
-</html>
-`.text;
+  const body = [
+    header(data, name),
+    graphSection(graph, name),
+    skippedSection(data),
+    savingsSection(data),
+    tablesSection(data, costsOf(calls)),
+  ];
+  return page(`${name}: ${value} ${text}`, body, INSPECT_STYLE);
 }
 
 const section = (title: string, ...content: Part[]): Markup =>
