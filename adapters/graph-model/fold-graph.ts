@@ -67,13 +67,14 @@ interface End {
 
 /** The node behind each call of a product that scales it; undefined where one has none of its own. */
 function endsOf({ graph }: LiftedModel, editor: GraphEditor, product: LiftedProduct): End[] | undefined {
+  const scaling = product.form === 'affine' ? /^Mul$/ : /^FusedBatchNorm/;
   const ends: End[] = [];
   for (const name of editor.nodesOf(product)) {
     if (graph.byName.get(name)?.op !== product.op) continue;
     let behind = name;
     for (let node = graph.consumersOf(name)[0]; ; node = graph.consumersOf(node.name)[0]) {
       if (node === undefined || graph.consumersOf(behind).length !== 1) return undefined;
-      if (node.op === (product.form === 'affine' ? 'Mul' : node.op) && /^(Mul|FusedBatchNorm.*)$/.test(node.op)) {
+      if (scaling.test(node.op)) {
         ends.push({ node, behind });
         break;
       }

@@ -76,26 +76,8 @@ export async function findModelJson(place: string): Promise<string> {
 /** All groups' specs, and their bytes in one buffer in the same order. */
 async function readWeights(manifest: unknown, file: string): Promise<[io.WeightsManifestEntry[], ArrayBuffer]> {
   const groups = checkManifest(manifest, file);
-  const shards: { path: string; size: number }[] = [];
-  for (const [index, group] of groups.entries()) {
-    const sizes: number[] = [];
-    for (const name of group.paths) sizes.push(await shardSize(path.join(path.dirname(file), name), file));
-    const found = sizes.reduce((sum, size) => sum + size, 0);
-    // Where there are texts, the least that they can take: their lengths stand in the data.
-    const known = storedBytes(group.weights);
-    const expected = known ?? leastBytes(group.weights);
-    if (known === undefined ? found < expected : found !== expected) {
-      const held = heldBy(group.paths.map((name, i) => ({ name, size: sizes[i] })));
-      throw new TuneModeError(
-        'invalid-model-file',
-        `'${file}': the weights of group ${index} need ${expected} bytes, but ${found} were found (${held}). ` +
-          `The weight files are ${found < expected ? 'cut off' : 'too long'}; copy the model again.`,
-      );
-    }
-    group.paths.forEach((name, i) => {
-      shards.push({ path: path.join(path.dirname(file), name), size: sizes[i] });
-    });
-  }
+  const shards: Shard[] = [];
+  for (const [index, group] of groups.entries()) shards.push(...(await shardsOf(group, index, file)));
   // One buffer, not a list of them: tfjs-core 4.22.0 (CompositeArrayBuffer) reads zeros where the last of several
   // buffers is longer than the others, as it is in models with one group for each layer.
   const data = new Uint8Array(shards.reduce((sum, { size }) => sum + size, 0));
@@ -107,19 +89,51 @@ async function readWeights(manifest: unknown, file: string): Promise<[io.Weights
   return [groups.flatMap((group) => group.weights), data.buffer];
 }
 
+/** A weight file. */
+export interface Shard {
+  path: string;
+  /** In bytes. */
+  size: number;
+}
+
+/**
+ * The files of a group, which hold as many bytes as its weights need.
+ * @throws TuneModeError `invalid-model-file`.
+ */
+export async function shardsOf(group: io.WeightsManifestConfig[number], index: number, file: string): Promise<Shard[]> {
+  const shards: Shard[] = [];
+  for (const name of group.paths) {
+    const place = path.join(path.dirname(file), name);
+    shards.push({ path: place, size: await shardSize(place, file) });
+  }
+  const found = shards.reduce((sum, { size }) => sum + size, 0);
+  // Where there are texts, the least that they can take: their lengths stand in the data.
+  const known = storedBytes(group.weights);
+  const expected = known ?? leastBytes(group.weights);
+  if (known === undefined ? found < expected : found !== expected) {
+    const held = heldBy(group.paths.map((name, i) => ({ name, size: shards[i].size })));
+    throw new TuneModeError(
+      'invalid-model-file',
+      `'${file}': the weights of group ${index} need ${expected} bytes, but ${found} were found (${held}). ` +
+        `The weight files are ${found < expected ? 'cut off' : 'too long'}; copy the model again.`,
+    );
+  }
+  return shards;
+}
+
 const MOST_NAMED = 5;
 const LONGEST_NAME = 100;
 const LONGEST_PATH = 500;
 
 /** What the files of a group hold, for messages. */
-export function heldBy(files: readonly { name: string; size: number }[]): string {
+function heldBy(files: readonly { name: string; size: number }[]): string {
   const named = files.slice(0, MOST_NAMED).map(({ name, size }) => `'${name}' has ${size}`);
   const more = files.length > MOST_NAMED ? [`and ${files.length - MOST_NAMED} more`] : [];
   return [...named, ...more].join(', ') || 'there is no file';
 }
 
 /** @throws TuneModeError `invalid-model-file` where it is missing. */
-export async function shardSize(shard: string, file: string): Promise<number> {
+async function shardSize(shard: string, file: string): Promise<number> {
   const found = await statOrUndefined(shard).catch((error: NodeJS.ErrnoException) => {
     const name = path.basename(shard).slice(0, LONGEST_NAME);
     throw new TuneModeError(

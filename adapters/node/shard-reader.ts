@@ -1,19 +1,14 @@
 /** The weights of a model.json one at a time, as they lie over its weight files. */
 import fs from 'node:fs/promises';
-import path from 'node:path';
 import { io, type TypedArray } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
 import { type StoredWeight, sizeOf } from '../convert/stored-weight';
 import { storedBytes } from '../weight-specs';
-import { heldBy, shardSize } from './model-reader';
+import { type Shard, shardsOf } from './model-reader';
 import { checkManifest } from './weights-manifest';
 
-interface Shard {
-  path: string;
-  size: number;
-  /** Where it begins, in bytes from the beginning of its group. */
-  from: number;
-}
+/** A weight file, and where it begins, in bytes from the beginning of its group. */
+type PlacedShard = Shard & { from: number };
 
 /**
  * @param file the model.json.
@@ -25,15 +20,13 @@ export async function weightsByName(manifest: unknown, file: string): Promise<St
   const groups = checkManifest(manifest, file);
   const found = new Map<string, StoredWeight>();
   for (const [index, group] of groups.entries()) {
-    const shards: Shard[] = [];
+    checkDtypes(file, group);
     let end = 0;
-    for (const name of group.paths) {
-      const place = path.join(path.dirname(file), name);
-      const size = await shardSize(place, file);
-      shards.push({ path: place, size, from: end });
-      end += size;
-    }
-    checkGroupSize(file, index, group, shards, end);
+    const shards = (await shardsOf(group, index, file)).map((shard): PlacedShard => {
+      const from = end;
+      end += shard.size;
+      return { ...shard, from };
+    });
     let at = 0;
     for (const spec of group.weights) {
       const bytes = storedBytes([spec]) as number;
@@ -51,34 +44,19 @@ export async function weightsByName(manifest: unknown, file: string): Promise<St
   return [...found.values()];
 }
 
-/** @throws TuneModeError `invalid-model-file`. */
-export function checkGroupSize(
-  file: string,
-  index: number,
-  group: io.WeightsManifestConfig[number],
-  shards: readonly { path: string; size: number }[],
-  found: number,
-): void {
-  const odd = group.weights.find(({ dtype }) => dtype === 'string' || dtype === 'complex64');
-  if (odd !== undefined) {
-    throw new TuneModeError(
-      'unsupported',
-      `'${file}': the weight '${odd.name}' is of dtype ${odd.dtype}, which no layer of tfjs-layers has.`,
-    );
-  }
-  const expected = storedBytes(group.weights) as number;
-  if (expected === found) return;
-  const held = heldBy(shards.map((shard) => ({ name: path.basename(shard.path), size: shard.size })));
+/** @throws TuneModeError `unsupported` for weights that no layer has. */
+function checkDtypes(file: string, { weights }: io.WeightsManifestConfig[number]): void {
+  const odd = weights.find(({ dtype }) => dtype === 'string' || dtype === 'complex64');
+  if (odd === undefined) return;
   throw new TuneModeError(
-    'invalid-model-file',
-    `'${file}': the weights of group ${index} need ${expected} bytes, but ${found} were found (${held}). ` +
-      `The weight files are ${found < expected ? 'cut off' : 'too long'}; copy the model again.`,
+    'unsupported',
+    `'${file}': the weight '${odd.name}' is of dtype ${odd.dtype}, which no layer of tfjs-layers has.`,
   );
 }
 
 function storedWeight(
   spec: io.WeightsManifestEntry,
-  shards: readonly Shard[],
+  shards: readonly PlacedShard[],
   at: number,
   bytes: number,
   file: string,
@@ -94,7 +72,12 @@ function storedWeight(
   };
 }
 
-async function readRange(shards: readonly Shard[], from: number, length: number, file: string): Promise<ArrayBuffer> {
+async function readRange(
+  shards: readonly PlacedShard[],
+  from: number,
+  length: number,
+  file: string,
+): Promise<ArrayBuffer> {
   const target = new Uint8Array(length);
   for (const shard of shards) {
     const [begin, end] = [Math.max(from, shard.from), Math.min(from + length, shard.from + shard.size)];
