@@ -8,19 +8,15 @@ import type { TuneModeErrorCode } from 'tfjs-tune-mode';
 import { useBackend } from '../../helpers/backends';
 import { temporaryFolder } from '../node/temporary-folder';
 import { attempt, contentOf, refused } from './attempt';
-import { type Json, keras3Config, kerasEntries, smallModel, writeH5, zipped } from './small-files';
+import { type Json, keras3Config, kerasParts, smallModel, zipped } from './small-files';
 
 const at = temporaryFolder();
 let whole: Buffer;
-let entries: Awaited<ReturnType<typeof kerasEntries>>;
+let entries: Awaited<ReturnType<typeof kerasParts>>['entries'];
 
 beforeAll(async () => {
   await useBackend('cpu');
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tune-mode-test-'));
-  await writeH5(path.join(folder, 'whole.h5'));
-  whole = fs.readFileSync(path.join(folder, 'whole.h5'));
-  entries = await kerasEntries(folder);
-  fs.rmSync(folder, { recursive: true });
+  ({ whole, entries } = await kerasParts());
 });
 beforeEach(() => {
   // Unpacked weights lie in a folder of their own: it must be gone afterwards.

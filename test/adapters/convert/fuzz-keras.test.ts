@@ -1,24 +1,19 @@
 /** Keras files with damage at random places: of their bytes, and of their JSON. */
 import fs from 'node:fs';
 import os from 'node:os';
-import path from 'node:path';
 import { strToU8 } from 'fflate';
 import { useBackend } from '../../helpers/backends';
 import { temporaryFolder } from '../node/temporary-folder';
 import { byteDamage, damageBytes, damageJson, each, jsonDamage, survives } from './damage';
-import { keras3Config, kerasEntries, writeH5, zipped } from './small-files';
+import { keras3Config, kerasParts, zipped } from './small-files';
 
 const at = temporaryFolder();
 let whole: Buffer;
-let entries: Awaited<ReturnType<typeof kerasEntries>>;
+let entries: Awaited<ReturnType<typeof kerasParts>>['entries'];
 
 beforeAll(async () => {
   await useBackend('cpu');
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tune-mode-test-'));
-  await writeH5(path.join(folder, 'whole.h5'));
-  whole = fs.readFileSync(path.join(folder, 'whole.h5'));
-  entries = await kerasEntries(folder);
-  fs.rmSync(folder, { recursive: true });
+  ({ whole, entries } = await kerasParts());
 });
 beforeEach(() => {
   jest.spyOn(console, 'warn').mockImplementation(() => {});

@@ -1,5 +1,6 @@
 /** Small saved models of every format, made here, to be damaged. */
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import type * as tf from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
@@ -219,4 +220,15 @@ export function nodeIn(json: Json, name: string): Json {
 /** The manifest's entry of a weight. */
 export function specIn(json: Json, name: string): Json {
   return json.weightsManifest.flatMap((group: Json) => group.weights).find((spec: Json) => spec.name === name);
+}
+
+/** What Keras files are made of: the bytes of a whole .h5, and the entries of a .keras. */
+export async function kerasParts(): Promise<{ whole: Buffer; entries: Awaited<ReturnType<typeof kerasEntries>> }> {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tune-mode-test-'));
+  try {
+    await writeH5(path.join(folder, 'whole.h5'));
+    return { whole: fs.readFileSync(path.join(folder, 'whole.h5')), entries: await kerasEntries(folder) };
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
 }
