@@ -91,6 +91,8 @@ describeShared('deployed models see in imagenet_samples what their sources see',
     ['layers_mobilenet_v1_025_224', {}],
     ['layers_tm_food_mobilenetv2_035', {}],
     ['layers_catmood_mobilenetv2_keras3', {}],
+    ['layers_facecls_emotion_mobilenet_v1', {}],
+    ['layers_emosense_separable', {}],
     ['graph_mobilenet_v1_025_224', { inputRange: [0, 1] as const }],
   ])('%s', async (name, options) => {
     const row = { name: '', from: 'source', output: 'folder', options: { mode: 'deploy', pictures } } as const;
