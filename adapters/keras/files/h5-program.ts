@@ -164,7 +164,7 @@ function answer({ op, args }) {
 port.on('message', (request) => {
   const reply = answer(request);
   port.postMessage(reply, reply.result instanceof ArrayBuffer ? [reply.result] : []);
-  Atomics.store(signal, 0, 1);
+  Atomics.add(signal, 0, 1);
   Atomics.notify(signal, 0);
 });
 

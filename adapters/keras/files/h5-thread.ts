@@ -32,6 +32,7 @@ export class H5Thread {
     private readonly file: string,
     private readonly worker: Worker,
     private readonly port: MessagePort,
+    /** Counts the answers. */
     private readonly signal: Int32Array,
   ) {}
 
@@ -77,13 +78,16 @@ export class H5Thread {
   call<Result>(op: string, args: unknown[], fail: (failure: H5Failure) => TuneModeError): Result {
     if (this.isClosed) throw new TuneModeError('unsupported', `'${this.file}' was closed before this was read.`);
     if (this.isBroken) throw fail({ told: 'an earlier failure', reason: '' });
-    Atomics.store(this.signal, 0, 0);
+    const before = Atomics.load(this.signal, 0);
     const moved = args.filter(
       (arg): arg is ArrayBuffer => Object.prototype.toString.call(arg) === '[object ArrayBuffer]',
     );
     this.port.postMessage({ op, args }, moved);
     const longest = op === 'read' || op === 'write' || op === 'close' ? LONGEST_TRANSFER_MS : LONGEST_CALL_MS;
-    if (Atomics.wait(this.signal, 0, 0, longest) === 'timed-out') {
+    const deadline = performance.now() + longest;
+    // Woken is not answered: the call before may have seen its answer without waiting, and its wake comes only now.
+    while (Atomics.load(this.signal, 0) === before) {
+      if (Atomics.wait(this.signal, 0, before, Math.max(deadline - performance.now(), 0)) !== 'timed-out') continue;
       this.isBroken = true;
       void this.worker.terminate();
       throw fail({ told: `HDF5 did not come to an end within ${longest / 1000} s`, reason: '' });
