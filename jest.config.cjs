@@ -18,6 +18,9 @@ module.exports = {
     '^tfjs-tune-mode/convert$': '<rootDir>/adapters/convert/index.ts',
     '^tfjs-tune-mode/zoo$': '<rootDir>/zoo/index.ts',
   },
+  // jest runs each file in a context of its own, where every look at a global is slow: tfjs's loops over weights look at
+  // these for each value.
+  sandboxInjectedGlobals: ['Math', 'Number', 'Array', 'Float32Array'],
   // Convolutions on the cpu backend are slow; a test that needs longer says so itself.
   testTimeout: 120000,
 };

@@ -133,15 +133,13 @@ function addDifferences(
   a: Float32Array,
   b: Float32Array,
 ): void {
-  const { abs } = Math;
-  const unknown = Number.isNaN;
   let { max, sum, largest } = into;
   for (let i = 0; i < a.length; i++) {
     // The same infinity, or NaN, of both is no difference.
-    const difference = a[i] === b[i] || (unknown(a[i]) && unknown(b[i])) ? 0 : abs(a[i] - b[i]);
+    const difference = a[i] === b[i] || (Number.isNaN(a[i]) && Number.isNaN(b[i])) ? 0 : Math.abs(a[i] - b[i]);
     sum += difference;
     if (!(difference <= max)) max = difference; // NaN stays
-    if (abs(a[i]) > largest && abs(a[i]) !== Number.POSITIVE_INFINITY) largest = abs(a[i]);
+    if (Math.abs(a[i]) > largest && Number.isFinite(a[i])) largest = Math.abs(a[i]);
   }
   Object.assign(into, { max, sum, largest, count: into.count + a.length });
 }

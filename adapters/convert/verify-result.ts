@@ -91,7 +91,6 @@ export function firstDifference(
   found: ArrayLike<number>,
   quantize: QuantizationDtype | undefined,
 ): number {
-  const { abs } = Math;
   if (expected.length !== found.length) return Math.min(expected.length, found.length);
   if (quantize === undefined) {
     for (let i = 0; i < expected.length; i++) if (expected[i] !== found[i]) return i;
@@ -106,10 +105,12 @@ export function firstDifference(
   // Half a step, and what float32 rounds of level · scale + min; float16: half of its last of 11 bits, or of 2⁻²⁴.
   const levels = quantize === 'uint8' ? 255 : 65535;
   const half =
-    quantize === 'float16' ? 2 ** -25 : (most - least) / levels / 2 + Math.max(abs(least), abs(most)) * 2 ** -22;
+    quantize === 'float16'
+      ? 2 ** -25
+      : (most - least) / levels / 2 + Math.max(Math.abs(least), Math.abs(most)) * 2 ** -22;
   const relative = quantize === 'float16' ? 2 ** -11 : 0;
   for (let i = 0; i < expected.length; i++) {
-    if (!(abs(expected[i] - found[i]) <= half + relative * abs(expected[i]))) return i;
+    if (!(Math.abs(expected[i] - found[i]) <= half + relative * Math.abs(expected[i]))) return i;
   }
   return -1;
 }

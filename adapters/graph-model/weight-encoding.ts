@@ -86,20 +86,22 @@ function quantize(values: ArrayLike<number>, before: Quantization): { quantizati
     ? (before as Required<Quantization>)
     : range(values, highest);
   const stored = before.dtype === 'uint8' ? new Uint8Array(values.length) : new Uint16Array(values.length);
-  const { round } = Math; // a look at a global for each value is slow where globals are watched, as in jest
-  for (let i = 0; i < stored.length; i++) stored[i] = round((values[i] - min) / scale);
+  for (let i = 0; i < stored.length; i++) stored[i] = Math.round((values[i] - min) / scale);
   return { quantization: { ...before, min, scale }, bytes: new Uint8Array(stored.buffer) };
 }
 
 /** Whether the values lie on the levels that they had, to float32 rounding. */
 function fits(values: ArrayLike<number>, { min, scale }: Required<Quantization>, highest: number): boolean {
   if (!Number.isFinite(min) || !(scale > 0)) return false;
-  const { abs, fround, round } = Math;
   const rounding = 2 ** -22;
   for (let i = 0; i < values.length; i++) {
     const value = values[i];
-    const level = round((value - min) / scale);
-    if (level < 0 || level > highest || !(abs(fround(level * scale + min) - value) <= abs(value) * rounding))
+    const level = Math.round((value - min) / scale);
+    if (
+      level < 0 ||
+      level > highest ||
+      !(Math.abs(Math.fround(level * scale + min) - value) <= Math.abs(value) * rounding)
+    )
       return false;
   }
   return true;
