@@ -35,7 +35,7 @@ export async function openOutput(
   const out = await realPath(path.resolve(given));
   await checkReplaceable(out, kind, force, sources);
   const parent = path.dirname(out);
-  const made = await fs.mkdir(parent, { recursive: true });
+  const made = await makeFolders(parent);
   const work = path.join(parent, `.${path.basename(out)}.${randomBytes(6).toString('hex')}.partial`);
   let isOpen = true;
   const discard = async () => {
@@ -66,6 +66,31 @@ export async function openOutput(
     isOpen = false;
   };
   return { work, commit, discard };
+}
+
+/**
+ * Makes a folder and those above it. Step by step: Node 20's own `recursive` never ends where the system has no folders to
+ * make, as below /proc.
+ * @returns the first one that was made.
+ * @throws TuneModeError `invalid-option` where a file is in the way.
+ */
+export async function makeFolders(folder: string): Promise<string | undefined> {
+  const found = await statOrUndefined(folder);
+  if (found?.isDirectory()) return undefined;
+  if (found !== undefined) {
+    throw new TuneModeError(
+      'invalid-option',
+      `'${folder}' is no folder, and the output would be in it; name another output. Nothing was written.`,
+    );
+  }
+  const above = await makeFolders(path.dirname(folder));
+  try {
+    await fs.mkdir(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error; // somebody else's, a moment ago
+    return above;
+  }
+  return above ?? folder;
 }
 
 async function replaceFolder(work: string, out: string): Promise<void> {

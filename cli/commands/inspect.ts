@@ -11,6 +11,7 @@ import { disposeWeights } from '../../adapters/layers-model';
 import '@tensorflow/tfjs-backend-cpu';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { openSource } from '../../adapters/convert/open';
+import { makeFolders } from '../../adapters/convert/output-place';
 import { metadataOfSource } from '../../adapters/convert/sample-options';
 import type { Source } from '../../adapters/convert/source';
 import type { LiftedModel } from '../../adapters/graph-model/lifted';
@@ -111,7 +112,7 @@ async function writePage(given: string, html: string, force: boolean): Promise<v
   if (found !== undefined && found.size > 0 && !(await isPage(file))) {
     refuse('is no page, so it is not replaced; name another file');
   }
-  await fs.mkdir(path.dirname(file), { recursive: true });
+  await makeFolders(path.dirname(file));
   const work = `${file}.${randomBytes(6).toString('hex')}.partial`;
   try {
     await fs.writeFile(work, html);

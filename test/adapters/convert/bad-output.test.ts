@@ -115,6 +115,20 @@ test.each(ROWS)('an output that is %s', async (_name, make, options, says) => {
   expect(error.message).toMatch(/out'.*Nothing was written/);
 });
 
+test('an output below a file: the file is named, and nothing is made', async () => {
+  write('file', 'mine');
+  const error = await refused(at(), at('in'), at('file/deep/out'), {});
+  expect([error.code, error.message]).toEqual(['invalid-option', expect.stringMatching(/file' is no folder/)]);
+  expect(fs.readFileSync(at('file'), 'utf8')).toBe('mine');
+});
+
+const onLinux = process.platform === 'linux' ? test : test.skip;
+onLinux('an output where the system makes no folders ends at once', async () => {
+  // Node's own `mkdir` with `recursive` goes round for ever there.
+  const { error } = await attempt(at(), at('in'), '/proc/tune-mode/deep/out', {});
+  expect(error).toMatchObject({ code: 'ENOENT', syscall: 'mkdir' });
+});
+
 test('an output that is, holds or lies in the input, and the current folder', async () => {
   const before = contentOf(at('in'));
   for (const out of ['in', '.', 'in/', 'in/../in']) {
@@ -152,15 +166,24 @@ test('folders are made, and removed again where the conversion fails', async () 
 });
 
 test('a folder that cannot be written into', async () => {
+  // Whatever is loaded late is loaded here, by whoever may read it.
+  expect((await attempt(at(), at('in'), at('open'))).report).toBeDefined();
   fs.mkdirSync(at('closed'));
   fs.chmodSync(at('closed'), 0o555);
-  // Root writes everywhere.
-  if (process.getuid?.() === 0) return;
-  const { error } = await attempt(at(), at('in'), at('closed/out'));
-  expect(String(error)).toMatch(/EACCES.*closed/);
+  // Root writes everywhere, so it is somebody else meanwhile, who may look into the folder.
+  const root = process.getuid?.() === 0;
+  fs.chmodSync(at(), 0o755);
+  if (root) process.seteuid?.(65534);
+  try {
+    const { error } = await attempt(at(), at('in'), at('closed/out'));
+    expect(String(error)).toMatch(/EACCES.*closed/);
+  } finally {
+    if (root) process.seteuid?.(0);
+  }
 });
 
 test.each(['reading', 'writing', 'verifying'])('stopped while %s', async (phase) => {
+  const seenBy: string[] = [];
   for (const [input, to] of [
     ['in', 'layers'],
     ['in', 'h5'],
@@ -181,8 +204,11 @@ test.each(['reading', 'writing', 'verifying'])('stopped while %s', async (phase)
     });
     if (seen) expect([input, to, error]).toEqual([input, to, reason]);
     else expect(report).toBeDefined();
+    if (seen) seenBy.push(`${input} → ${to}`);
     fs.rmSync(at('out'), { recursive: true, force: true });
   }
+  // Not every phase is reported of a small graph.
+  expect(seenBy).toEqual(expect.arrayContaining(['in → layers', 'in → h5']));
 });
 
 test('stopped before it begins', async () => {
