@@ -37,6 +37,18 @@ async function hasBegun({ ended }: Running, folder: string): Promise<void> {
   }
 }
 
+/** SIGHUP, which Node itself does not catch. */
+const HANGUP = 1n;
+
+/** Waits until a program that shows nothing before it ends heeds signals, which it does from the begin of its work on. */
+async function heeds({ child }: Running): Promise<void> {
+  const status = `/proc/${child.pid}/status`;
+  // Where no such file tells, by then a program has been loaded.
+  if (!fs.existsSync(status)) return new Promise((resolve) => setTimeout(resolve, 1500));
+  const caught = () => BigInt(`0x${/^SigCgt:\s*(\w+)/m.exec(fs.readFileSync(status, 'utf8'))?.[1]}`);
+  while ((caught() & HANGUP) === 0n) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
 const snapshot = (folder: string) =>
   fs.readdirSync(folder).map((name) => [name, fs.readFileSync(path.join(folder, name), 'hex')]);
 
@@ -68,8 +80,7 @@ test('what --force would have replaced stays as it was', async () => {
 
 test('verify: 130, and no verdict', async () => {
   const running = start(['verify', slow, slow, '--backend', 'cpu']);
-  // It shows nothing before it ends; by then the program has been loaded and computes.
-  await new Promise((resolve) => setTimeout(resolve, 1500));
+  await heeds(running);
   running.child.kill('SIGINT');
   const ended = await running.ended;
   expect(ended).toMatchObject({ code: 130, out: '' });

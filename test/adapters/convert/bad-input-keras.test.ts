@@ -1,47 +1,31 @@
 /** Keras files that are damaged, or made to do harm. */
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { strToU8, zipSync } from 'fflate';
 import type { TuneModeErrorCode } from 'tfjs-tune-mode';
-import { useBackend } from '../../helpers/backends';
 import { temporaryFolder } from '../node/temporary-folder';
 import { attempt, contentOf, refused } from './attempt';
-import { type Json, keras3Config, kerasParts, smallModel, zipped } from './small-files';
+import { type Json, type KerasParts, keras3Config, smallModel, useKerasParts, zipped } from './small-files';
 
 const at = temporaryFolder();
-let whole: Buffer;
-let entries: Awaited<ReturnType<typeof kerasParts>>['entries'];
-
-beforeAll(async () => {
-  await useBackend('cpu');
-  ({ whole, entries } = await kerasParts());
-});
-beforeEach(() => {
-  // Unpacked weights lie in a folder of their own: it must be gone afterwards.
-  fs.mkdirSync(at('tmp'));
-  jest.spyOn(os, 'tmpdir').mockReturnValue(at('tmp'));
-});
-afterEach(() => {
-  jest.restoreAllMocks();
-});
+const parts = useKerasParts(at);
 
 test('undamaged they are converted', async () => {
-  fs.writeFileSync(at('a.h5'), whole);
+  fs.writeFileSync(at('a.h5'), parts().whole);
   expect((await attempt(at(), at('a.h5'), at('out-a'))).report?.verification?.passed).toBe(true);
-  fs.writeFileSync(at('b.keras'), zipped(entries));
+  fs.writeFileSync(at('b.keras'), zipped(parts().entries));
   expect((await attempt(at(), at('b.keras'), at('out-b'))).report?.verification?.passed).toBe(true);
   expect(fs.readdirSync(at('tmp'))).toEqual([]);
 });
 
 type Row = [name: string, bytes: () => Uint8Array, code: TuneModeErrorCode, says: RegExp];
-const latin = (edit: (text: string) => string) => () => Buffer.from(edit(whole.toString('latin1')), 'latin1');
+const latin = (edit: (text: string) => string) => () => Buffer.from(edit(parts().whole.toString('latin1')), 'latin1');
 const H5: Row[] = [
   ['nothing', () => Buffer.alloc(0), 'invalid-model-file', /model\.h5' is empty/],
-  ['its signature alone', () => whole.subarray(0, 8), 'invalid-model-file', /HDF5 cannot|file as a whole/],
-  ['half of it', () => whole.subarray(0, whole.length >> 1), 'invalid-model-file', /model\.h5'/],
-  ['all but its last byte', () => whole.subarray(0, -1), 'invalid-model-file', /model\.h5'/],
+  ['its signature alone', () => parts().whole.subarray(0, 8), 'invalid-model-file', /HDF5 cannot|file as a whole/],
+  ['half of it', () => parts().whole.subarray(0, parts().whole.length >> 1), 'invalid-model-file', /model\.h5'/],
+  ['all but its last byte', () => parts().whole.subarray(0, -1), 'invalid-model-file', /model\.h5'/],
   [
     'a layer that is called otherwise',
     latin((text) => text.replaceAll('bn2', 'bnX')),
@@ -61,24 +45,24 @@ const H5: Row[] = [
     /conv/,
   ],
 ];
-const rezip = (change: Partial<typeof entries>) => () => zipped({ ...entries, ...change });
+const rezip = (change: Partial<KerasParts['entries']>) => () => zipped({ ...parts().entries, ...change });
 const config = (edit: (json: Json) => void) => () => {
   const json = keras3Config();
   edit(json);
-  return zipped({ ...entries, config: strToU8(JSON.stringify(json)) });
+  return zipped({ ...parts().entries, config: strToU8(JSON.stringify(json)) });
 };
 const layerOf = (json: Json, name: string) => json.config.layers.find((layer: Json) => layer.name === name);
 const KERAS: Row[] = [
-  ['a zip cut off', () => zipped(entries).subarray(0, -30), 'invalid-model-file', /no readable zip/],
+  ['a zip cut off', () => zipped(parts().entries).subarray(0, -30), 'invalid-model-file', /no readable zip/],
   [
     'no weights',
-    () => zipSync({ 'config.json': entries.config }),
+    () => zipSync({ 'config.json': parts().entries.config }),
     'invalid-model-file',
     /without the entry 'model\.weights\.h5'/,
   ],
   [
     'a zip bomb',
-    () => zipSync({ 'config.json': entries.config, 'model.weights.h5': new Uint8Array(100 << 20) }),
+    () => zipSync({ 'config.json': parts().entries.config, 'model.weights.h5': new Uint8Array(100 << 20) }),
     'invalid-model-file',
     /as no weights do/,
   ],
@@ -90,15 +74,25 @@ const KERAS: Row[] = [
   ],
   [
     'weights that are no HDF5',
-    () => zipped({ ...entries, weights: strToU8('x'.repeat(999)) }),
+    () => zipped({ ...parts().entries, weights: strToU8('x'.repeat(999)) }),
     'invalid-model-file',
     /is no HDF5 file/,
   ],
-  ['a config that is a list', () => zipped({ ...entries, config: strToU8('[]') }), 'invalid-model-file', /no layers/],
-  ['a config that is null', () => zipped({ ...entries, config: strToU8('null') }), 'invalid-model-file', /found null/],
+  [
+    'a config that is a list',
+    () => zipped({ ...parts().entries, config: strToU8('[]') }),
+    'invalid-model-file',
+    /no layers/,
+  ],
+  [
+    'a config that is null',
+    () => zipped({ ...parts().entries, config: strToU8('null') }),
+    'invalid-model-file',
+    /found null/,
+  ],
   [
     'a version that is a number',
-    () => zipped({ ...entries, metadata: strToU8('{"keras_version":3}') }),
+    () => zipped({ ...parts().entries, metadata: strToU8('{"keras_version":3}') }),
     'invalid-model-file',
     /./,
   ],
@@ -161,7 +155,7 @@ async function check(file: string, code: TuneModeErrorCode, says: RegExp) {
 }
 
 test('a file with weights alone wants a topology, and refuses a wrong one', async () => {
-  fs.writeFileSync(at('a.weights.h5'), entries.weights);
+  fs.writeFileSync(at('a.weights.h5'), parts().entries.weights);
   expect((await refused(at(), at('a.weights.h5'), at('out'))).message).toMatch(/holds weights alone.*--topology/);
   const topologies: [string, string | undefined, RegExp][] = [
     ['none.json', undefined, /There is no '.*none\.json'/],
@@ -178,7 +172,7 @@ test('a file with weights alone wants a topology, and refuses a wrong one', asyn
   execFileSync('mkfifo', [at('pipe.json')]);
   const pipe = await refused(at(), at('a.weights.h5'), at('out'), { topology: at('pipe.json') });
   expect(pipe.message).toMatch(/pipe\.json' is neither a file nor a folder/);
-  fs.writeFileSync(at('good.json'), Buffer.from(entries.config));
+  fs.writeFileSync(at('good.json'), Buffer.from(parts().entries.config));
   const good = await attempt(at(), at('a.weights.h5'), at('out'), { topology: at('good.json') });
   expect(good.report?.verification?.passed).toBe(true);
   expect(Object.keys(contentOf(at('tmp')))).toEqual([]);

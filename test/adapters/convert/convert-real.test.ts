@@ -1,5 +1,5 @@
 /**
- * Every real model through every row of the table. Tolerances are `convert`'s own (1e-4 of the largest output in float32),
+ * Every real model through every row of the table. Tolerances are `convert`'s own (1e-3 of the largest output in float32),
  * which it checks itself; where nothing is folded and nothing quantised, the result must be equal to the last bit.
  */
 import fs from 'node:fs';
@@ -23,10 +23,17 @@ const LAYERS: Record<string, number> = {
   layers_catmood_mobilenetv2_keras3: 52,
 };
 
-const GRAPHS: Record<string, { folded: number; restored: number }> = {
-  graph_mobilenet_v1_025_224: { folded: 0, restored: 27 },
-  graph_alphabet_conv_mul_add: { folded: 3, restored: 0 },
-  graph_handtrack_ssd320fpnlite_mobilenetv2_uint8: { folded: 0, restored: 0 },
+/** BNs that Deploy folds. */
+const GRAPHS: Record<string, number> = {
+  graph_mobilenet_v1_025_224: 0,
+  graph_alphabet_conv_mul_add: 3,
+  graph_handtrack_ssd320fpnlite_mobilenetv2_uint8: 0,
+};
+
+/** BNs that are put back on photographs, of the graphs that are for such. */
+const RESTORED: Record<string, number> = {
+  graph_mobilenet_v1_025_224: 27,
+  graph_handtrack_ssd320fpnlite_mobilenetv2_uint8: 79,
 };
 
 const sourcesOf = temporarySources();
@@ -70,18 +77,21 @@ describeShared('real graphs', (shared) => {
   describe.each(Object.keys(GRAPHS))('%s', (name) => {
     test.each(GRAPH_ROWS)('$name', async (row) => {
       const report = await runRow(row, sourcesOf(shared, name), fs.mkdtempSync(place('out')));
-      expect(report.folded).toBe(report.output.mode === 'deploy' ? GRAPHS[name].folded : 0);
-    });
-
-    test('→ layers, tune, restored on pictures', async () => {
-      const row = { name: '', from: 'source', output: 'folder', options: { mode: 'tune' } } as const;
-      const options = { restore: path.join(shared, 'data/imagenet_samples') };
-      if (name.includes('alphabet')) return; // its pictures are no photographs: below
-      const report = await runRow(row, sourcesOf(shared, name), fs.mkdtempSync(place('out')), options);
-      expect(report.restored).toBeGreaterThanOrEqual(GRAPHS[name].restored);
-      expect(report.notes.join()).not.toMatch(/folded away/);
+      expect(report.folded).toBe(report.output.mode === 'deploy' ? GRAPHS[name] : 0);
     });
   });
+
+  test.each(Object.entries(RESTORED))(
+    '%s → layers, tune, restored on pictures',
+    async (name, restored) => {
+      const row = { name: '', from: 'source', output: 'folder', options: { mode: 'tune' } } as const;
+      const options = { restore: path.join(shared, 'data/imagenet_samples') };
+      const report = await runRow(row, sourcesOf(shared, name), fs.mkdtempSync(place('out')), options);
+      expect(report.restored).toBe(restored);
+      expect(report.notes.join()).not.toMatch(/folded away/);
+    },
+    300_000,
+  );
 });
 
 describeShared('deployed models see in imagenet_samples what their sources see', (shared) => {

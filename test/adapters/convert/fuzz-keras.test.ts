@@ -1,27 +1,14 @@
 /** Keras files with damage at random places: of their bytes, and of their JSON. */
 import fs from 'node:fs';
-import os from 'node:os';
 import { strToU8 } from 'fflate';
-import { useBackend } from '../../helpers/backends';
 import { temporaryFolder } from '../node/temporary-folder';
 import { byteDamage, damageBytes, damageJson, each, jsonDamage, survives } from './damage';
-import { keras3Config, kerasParts, zipped } from './small-files';
+import { keras3Config, useKerasParts, zipped } from './small-files';
 
 const at = temporaryFolder();
-let whole: Buffer;
-let entries: Awaited<ReturnType<typeof kerasParts>>['entries'];
-
-beforeAll(async () => {
-  await useBackend('cpu');
-  ({ whole, entries } = await kerasParts());
-});
+const parts = useKerasParts(at);
 beforeEach(() => {
   jest.spyOn(console, 'warn').mockImplementation(() => {});
-  fs.mkdirSync(at('tmp'));
-  jest.spyOn(os, 'tmpdir').mockReturnValue(at('tmp'));
-});
-afterEach(() => {
-  jest.restoreAllMocks();
 });
 
 const optionsOf = (index: number) => ({
@@ -31,14 +18,14 @@ const optionsOf = (index: number) => ({
 
 test('an .h5 of other bytes', async () => {
   const counts = await each(byteDamage, 40, async (damage, index) => {
-    fs.writeFileSync(at('model.h5'), damageBytes(whole, damage));
+    fs.writeFileSync(at('model.h5'), damageBytes(parts().whole, damage));
     return survives(at(), at('model.h5'), optionsOf(index));
   });
   expect(counts.refused).toBeGreaterThan(8);
 });
 
 test('a .keras of other bytes', async () => {
-  const bytes = zipped(entries);
+  const bytes = zipped(parts().entries);
   const counts = await each(byteDamage, 120, async (damage, index) => {
     fs.writeFileSync(at('model.keras'), damageBytes(bytes, damage));
     return survives(at(), at('model.keras'), optionsOf(index));
@@ -48,7 +35,10 @@ test('a .keras of other bytes', async () => {
 
 test('a .keras with other weights in a sound zip', async () => {
   const counts = await each(byteDamage, 10, async (damage, index) => {
-    fs.writeFileSync(at('model.keras'), zipped({ ...entries, weights: damageBytes(entries.weights, damage) }));
+    fs.writeFileSync(
+      at('model.keras'),
+      zipped({ ...parts().entries, weights: damageBytes(parts().entries.weights, damage) }),
+    );
     return survives(at(), at('model.keras'), optionsOf(index));
   });
   expect(counts.refused).toBeGreaterThan(1);
@@ -58,7 +48,7 @@ test('a .keras with another topology', async () => {
   const counts = await each(jsonDamage, 16, async (damage, index) => {
     const json = keras3Config();
     damageJson(json, damage);
-    fs.writeFileSync(at('model.keras'), zipped({ ...entries, config: strToU8(JSON.stringify(json)) }));
+    fs.writeFileSync(at('model.keras'), zipped({ ...parts().entries, config: strToU8(JSON.stringify(json)) }));
     return survives(at(), at('model.keras'), optionsOf(index));
   });
   expect(counts.refused).toBeGreaterThan(8);

@@ -8,6 +8,7 @@ import { strToU8, zipSync } from 'fflate';
 import { kerasLayersOf, writeKerasH5 } from '../../../adapters/keras/files';
 import { H5Thread } from '../../../adapters/keras/files/h5-thread';
 import { toKerasConfig } from '../../../adapters/keras/topology';
+import { useBackend } from '../../helpers/backends';
 import { randomise } from '../../helpers/models';
 import { GraphBuilder } from '../graph-model/graphs';
 
@@ -168,7 +169,7 @@ export function keras3Config(): Json {
 }
 
 /** conv · s + b, ReLU, a reshape to a constant shape, MatMul, Softmax; as TensorFlow's converter writes it. */
-export function smallGraph(): tf.io.ModelArtifacts {
+function smallGraph(): tf.io.ModelArtifacts {
   const g = new GraphBuilder(7);
   let x = g.placeholder('input', [1, 6, 6, 3]);
   x = g.conv('conv', x, [3, 3, 3, 4]);
@@ -223,7 +224,32 @@ export function specIn(json: Json, name: string): Json {
 }
 
 /** What Keras files are made of: the bytes of a whole .h5, and the entries of a .keras. */
-export async function kerasParts(): Promise<{ whole: Buffer; entries: Awaited<ReturnType<typeof kerasEntries>> }> {
+export interface KerasParts {
+  whole: Buffer;
+  entries: Awaited<ReturnType<typeof kerasEntries>>;
+}
+
+/**
+ * Makes the parts on the cpu backend, once for the file, and has what a test unpacks lie in a folder `tmp` of its own, which
+ * must be empty afterwards; mocks end with the test. Call at the top of a test file.
+ */
+export function useKerasParts(at: (name: string) => string): () => KerasParts {
+  let parts: KerasParts;
+  beforeAll(async () => {
+    await useBackend('cpu');
+    parts = await kerasParts();
+  });
+  beforeEach(() => {
+    fs.mkdirSync(at('tmp'));
+    jest.spyOn(os, 'tmpdir').mockReturnValue(at('tmp'));
+  });
+  afterEach(() => {
+    jest.restoreAllMocks();
+  });
+  return () => parts;
+}
+
+async function kerasParts(): Promise<KerasParts> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tune-mode-test-'));
   try {
     await writeH5(path.join(folder, 'whole.h5'));

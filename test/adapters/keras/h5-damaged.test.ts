@@ -64,15 +64,14 @@ describeWithH5py('wrong in one thing', () => {
     ['lzf.h5', "is compressed with 'lzf'; expected gzip or nothing"],
   ])('%s', async (name, says) => {
     const before = tf.memory().numTensors;
-    const layers = [{ name: 'dense', kernel: [4, 3] }].map(({ name: layer }) =>
-      name === 'wrong-int64.h5'
-        ? { name: layer, getClassName: () => 'Dense', _trainableWeights: [w('kernel', [2]), w('bias', [3])] }
-        : { name: layer, getClassName: () => 'Dense', _trainableWeights: [w('kernel', [4, 3]), w('bias', [3])] },
-    );
-    const model = {
-      layers: layers.map((layer) => ({ ...layer, _nonTrainableWeights: [] })),
-      weights: layers.flatMap((layer) => layer._trainableWeights),
+    const weights = [w('kernel', name === 'wrong-int64.h5' ? [2] : [4, 3]), w('bias', [3])];
+    const dense = {
+      name: 'dense',
+      getClassName: () => 'Dense',
+      _trainableWeights: weights,
+      _nonTrainableWeights: [],
     };
+    const model = { layers: [dense], weights };
     const error = await readAll(path.join(folder, name), model as unknown as tf.LayersModel);
     expectRefusal(error, name);
     expect((error as Error).message).toContain(says);

@@ -68,6 +68,14 @@ describe('files that no Keras wrote', () => {
     change(config.config, config.config.layers);
     return config;
   };
+  const called = (layer: number, call: unknown[]) =>
+    damaged((_, layers) => {
+      layers[layer].inbound_nodes = [[call]];
+    });
+  const units = (value: unknown) =>
+    damaged((_, layers) => {
+      layers[1].config.units = value;
+    });
 
   test.each<[string, unknown, string]>([
     ['null', null, 'found null'],
@@ -133,55 +141,13 @@ describe('files that no Keras wrote', () => {
       }),
       "its 'inbound_nodes' are 'in'",
     ],
-    [
-      'an input of nowhere',
-      damaged((_, layers) => {
-        layers[1].inbound_nodes = [[['x', 0, 0, {}]]];
-      }),
-      "layer 'a': its input 'x' is no layer",
-    ],
-    [
-      'a call that is not',
-      damaged((_, layers) => {
-        layers[2].inbound_nodes = [[['a', 1, 0, {}]]];
-      }),
-      "'a' is call 1, but there are only 1",
-    ],
-    [
-      'an output that is not',
-      damaged((_, layers) => {
-        layers[2].inbound_nodes = [[['a', 0, 1, {}]]];
-      }),
-      "'a' is output 1",
-    ],
-    [
-      'half a call',
-      damaged((_, layers) => {
-        layers[2].inbound_nodes = [[['a', 0.5, 0, {}]]];
-      }),
-      'expected ["layer", node, tensor]',
-    ],
-    [
-      'a negative call',
-      damaged((_, layers) => {
-        layers[2].inbound_nodes = [[['a', -1, 0, {}]]];
-      }),
-      'expected ["layer", node, tensor]',
-    ],
-    [
-      'a circle',
-      damaged((_, layers) => {
-        layers[1].inbound_nodes = [[['b', 0, 0, {}]]];
-      }),
-      "runs in a circle: 'a', 'b' wait for each other",
-    ],
-    [
-      'a layer on itself',
-      damaged((_, layers) => {
-        layers[1].inbound_nodes = [[['a', 0, 0, {}]]];
-      }),
-      "runs in a circle: 'a'",
-    ],
+    ['an input of nowhere', called(1, ['x', 0, 0, {}]), "layer 'a': its input 'x' is no layer"],
+    ['a call that is not', called(2, ['a', 1, 0, {}]), "'a' is call 1, but there are only 1"],
+    ['an output that is not', called(2, ['a', 0, 1, {}]), "'a' is output 1"],
+    ['half a call', called(2, ['a', 0.5, 0, {}]), 'expected ["layer", node, tensor]'],
+    ['a negative call', called(2, ['a', -1, 0, {}]), 'expected ["layer", node, tensor]'],
+    ['a circle', called(1, ['b', 0, 0, {}]), "runs in a circle: 'a', 'b' wait for each other"],
+    ['a layer on itself', called(1, ['a', 0, 0, {}]), "runs in a circle: 'a'"],
     [
       'an output layer of nowhere',
       damaged((config) => {
@@ -203,34 +169,10 @@ describe('files that no Keras wrote', () => {
       }),
       'no inputs or no outputs',
     ],
-    [
-      'units below 1',
-      damaged((_, layers) => {
-        layers[1].config.units = 0;
-      }),
-      'units = 0, expected a whole number from 1',
-    ],
-    [
-      'units in part',
-      damaged((_, layers) => {
-        layers[1].config.units = 1.5;
-      }),
-      'units = 1.5',
-    ],
-    [
-      'units as text',
-      damaged((_, layers) => {
-        layers[1].config.units = '2';
-      }),
-      "units = '2'",
-    ],
-    [
-      'units without end',
-      damaged((_, layers) => {
-        layers[1].config.units = 2 ** 31;
-      }),
-      'units = 2147483648',
-    ],
+    ['units below 1', units(0), 'units = 0, expected a whole number from 1'],
+    ['units in part', units(1.5), 'units = 1.5'],
+    ['units as text', units('2'), "units = '2'"],
+    ['units without end', units(2 ** 31), 'units = 2147483648'],
     [
       'no units',
       damaged((_, layers) => {
