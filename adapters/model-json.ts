@@ -9,18 +9,12 @@ import { findJsonError } from './node/json-position';
  * @throws TuneModeError `invalid-model-file` with line and column where the text is no JSON.
  */
 export function parseModelJson(text: string, file: string, needsTopology = true): io.ModelJSON {
-  let json: io.ModelJSON;
   if (text.trim() === '') throw new TuneModeError('invalid-model-file', `'${file}' is empty.`);
   if (isTooDeep(text)) {
     throw new TuneModeError('invalid-model-file', `'${file}' is nested too deep to be a model.`);
   }
-  try {
-    json = JSON.parse(text.replace(/^\uFEFF/, '')); // some editors put a byte order mark first
-  } catch (error) {
-    const position = findJsonError(text.replace(/^\uFEFF/, ''));
-    const where = position ? ` (line ${position.line}, column ${position.column})` : '';
-    throw new TuneModeError('invalid-model-file', `'${file}' is not valid JSON${where}.`, { cause: error });
-  }
+  // Some editors put a byte order mark first.
+  const json = parseText(text.replace(/^\uFEFF/, ''), `'${file}'`) as io.ModelJSON;
   if (json === null || typeof json !== 'object' || Array.isArray(json)) {
     throw new TuneModeError('invalid-model-file', `'${file}' is no tfjs model: expected a JSON object.`);
   }
@@ -28,4 +22,18 @@ export function parseModelJson(text: string, file: string, needsTopology = true)
     throw new TuneModeError('invalid-model-file', `'${file}' is no tfjs model: it has no 'modelTopology'.`);
   }
   return json;
+}
+
+/**
+ * @param subject names the text in the message, as `'model.json'` in quotes.
+ * @throws TuneModeError `invalid-model-file` with line and column where the text is no JSON.
+ */
+export function parseText(text: string, subject: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const position = findJsonError(text);
+    const where = position ? ` (line ${position.line}, column ${position.column})` : '';
+    throw new TuneModeError('invalid-model-file', `${subject} is not valid JSON${where}.`, { cause: error });
+  }
 }

@@ -34,9 +34,15 @@ function shown(value: unknown): string {
   return text.length > LONGEST_SHOWN ? `${text.slice(0, LONGEST_SHOWN)}…` : text;
 }
 
-/** Bytes that these weights take at least: of texts each has its length before it. */
-export function leastBytes(specs: readonly io.WeightsManifestEntry[]): number {
-  return specs.reduce((sum, spec) => sum + (storedBytes([spec]) ?? spec.shape.reduce((a, b) => a * b, 4)), 0);
+/**
+ * Bytes that these weights take; where there are texts, the least that they can take: each has its length before it, and
+ * the lengths stand in the data.
+ */
+export function bytesNeeded(specs: readonly io.WeightsManifestEntry[]): { bytes: number; isExact: boolean } {
+  const known = storedBytes(specs);
+  if (known !== undefined) return { bytes: known, isExact: true };
+  const least = (spec: io.WeightsManifestEntry) => storedBytes([spec]) ?? spec.shape.reduce((a, b) => a * b, 4);
+  return { bytes: specs.reduce((sum, spec) => sum + least(spec), 0), isExact: false };
 }
 
 /** Bytes that these weights take, or undefined if there are strings among them, whose length only the data tells. */

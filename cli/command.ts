@@ -43,6 +43,11 @@ export interface Arguments {
   line: string;
 }
 
+/** An argument as it is written in a POSIX shell. */
+export function quoted(arg: string): string {
+  return /^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`;
+}
+
 export type Values = Record<string, string | boolean | (string | boolean)[] | undefined>;
 
 /** A mistake in the command line itself: exit code 2, with the usage. */

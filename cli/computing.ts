@@ -3,6 +3,13 @@ import type { BackendOptions } from '../adapters/node';
 import { UsageError, type Values } from './command';
 import { oneOf, threadsOf } from './values';
 
+export const COMPUTING_OPTIONS = { backend: { type: 'string' }, threads: { type: 'string' } } as const;
+
+export const COMPUTING_HELP = {
+  backend: 'wasm, cpu, tfjs-node or tfjs-node-gpu (default: the fastest that works)',
+  threads: 'how many compute, on wasm; about as many as there are cores (default 1)',
+};
+
 const BACKENDS = ['wasm', 'cpu', 'tfjs-node', 'tfjs-node-gpu', 'tensorflow'] as const;
 
 /** @throws UsageError. */

@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 import { closest } from 'fastest-levenshtein';
 import { version } from '../package.json';
 import { TuneModeError } from '../src';
-import { type Command, type Output, UsageError } from './command';
+import { type Command, type Output, quoted, UsageError } from './command';
 import { convertCommand } from './commands/convert';
 import { finetuneCommand } from './commands/finetune';
 import { inspectCommand } from './commands/inspect';
@@ -96,11 +96,6 @@ function parseProblem({ code, message }: NodeJS.ErrnoException, options: string[
   }
   // The rest of parseArgs' advice is about programs, not about users.
   return message.split('. ')[0];
-}
-
-/** For a POSIX shell. */
-function quoted(arg: string): string {
-  return /^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`;
 }
 
 function shortUsage({ name, positionals, required = [] }: Command): string {

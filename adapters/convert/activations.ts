@@ -1,12 +1,12 @@
 /** How large a model's layers get when it runs: their arguments may ask for gigabytes of which no file tells. */
+import { util } from '@tensorflow/tfjs-core';
 import type { LayersModel, Shape, SymbolicTensor } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../../src/errors';
 import { type GraphNode, isModel } from '../../src/internals';
 import { shown } from './failures';
-import { sizeOf } from './stored-weight';
 
 /** Values of one tensor: 512 MiB. The nets for pictures have 1e5 to 1e7. */
-const MOST_VALUES = 2 ** 27;
+export const MOST_VALUES = 2 ** 27;
 /** Of all tensors together: far more than a net needs, and what keeps a machine busy for minutes. */
 const MOST_IN_ALL = 2 ** 32;
 
@@ -30,7 +30,7 @@ function walk(model: LayersModel, inputs: readonly Shape[], budget: { left: numb
     const shapes = isModel(layer) ? walk(layer, given, budget) : listOf(layer.computeOutputShape(one));
     outputTensors.forEach((tensor, index) => {
       const shape = shapes[index] ?? tensor.shape;
-      const size = sizeOf(shape.map((each) => each ?? 1));
+      const size = util.sizeFromShape(shape.map((each) => each ?? 1));
       budget.left -= size;
       if (!(size <= MOST_VALUES && budget.left >= 0)) throw tooLarge(layer.name, shape);
       known.set(tensor, shape);

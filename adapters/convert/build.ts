@@ -1,10 +1,9 @@
 /** A model from its topology: no random start, which takes tfjs-layers a minute for a large net, and no more memory than its weights need. */
-import { type DataType, engine, type io, serialization, type Tensor, zeros } from '@tensorflow/tfjs-core';
+import { type DataType, engine, type io, serialization, type Tensor, util, zeros } from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../../src/errors';
 import { buildLayersModel } from '../layers-model';
 import { shown } from './failures';
-import { sizeOf } from './stored-weight';
 
 type Json = Record<string, unknown>;
 
@@ -32,7 +31,7 @@ class Waiting extends serialization.Serializable {
   }
 
   apply(shape: number[], dtype?: DataType): Tensor {
-    const size = sizeOf(shape);
+    const size = util.sizeFromShape(shape);
     budget -= size;
     if (!(budget >= 0)) {
       throw new TuneModeError(

@@ -1,8 +1,8 @@
 /** Whether two models compute the same. */
-import type { Tensor } from '@tensorflow/tfjs-core';
+import { dispose, type Tensor } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
 import { breathe } from '../../src/fine-tune/breathe';
-import { disposeAll, type Runner } from './runner';
+import type { Runner } from './runner';
 import type { Samples } from './samples';
 import type { QuantizationDtype } from './weight-file';
 
@@ -57,7 +57,7 @@ export async function record(runner: Runner, samples: Samples, signal?: AbortSig
       signal?.throwIfAborted();
       recorded.push({ kind, outputs: await valuesOf(await runner.run(inputs)) });
     } finally {
-      disposeAll(inputs);
+      dispose(inputs);
     }
   }
   await breathe();
@@ -71,7 +71,7 @@ async function valuesOf(tensors: Tensor[]): Promise<Recorded['outputs']> {
     for (const each of tensors) outputs.push({ shape: each.shape, values: Float32Array.from(await each.data()) });
     return outputs;
   } finally {
-    disposeAll(tensors);
+    dispose(tensors);
   }
 }
 

@@ -1,13 +1,14 @@
 /** A model with layers that cannot be built here: its topology is mapped, its weights are copied by name. */
 import { TuneModeError } from '../../src/errors';
 import type { Converted, Job } from './convert';
+import { reporting } from './options';
 import type { LayersSource } from './source';
 import { readFinite, type StoredWeight } from './stored-weight';
 import { type OutgoingWeight, quantizationOf } from './weight-file';
 import { writeFolder } from './write-folder';
 
 export async function convertCustom(source: LayersSource, { options, to, work, header }: Job): Promise<Converted> {
-  const { mode, onProgress, quantize, shardSize, signal } = options;
+  const { mode, quantize, shardSize, signal } = options;
   const refuse = (problem: string): never => {
     throw new TuneModeError(
       'unsupported',
@@ -30,9 +31,8 @@ export async function convertCustom(source: LayersSource, { options, to, work, h
     userDefinedMetadata: source.userDefinedMetadata,
     trainingConfig: source.trainingConfig,
   };
-  const writing = (done: number, total: number) => onProgress?.({ phase: 'writing', share: done / total });
   return {
-    bytes: await writeFolder(work, content, weights, shardSize, writing, signal),
+    bytes: await writeFolder(work, content, weights, shardSize, reporting(options, 'writing'), signal),
     folded: 0,
     kept: [],
     restored: 0,

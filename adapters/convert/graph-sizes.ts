@@ -1,10 +1,8 @@
 /** How large the tensors of a graph get by constants that say so: a few bytes may ask for gigabytes. */
 import { TuneModeError } from '../../src/errors';
 import { constantNode, type Graph, type GraphNode } from '../graph-model/graph';
+import { MOST_VALUES } from './activations';
 import { shown } from './failures';
-
-/** Values of one tensor: 512 MiB. The nets for pictures have 1e5 to 1e7. */
-const MOST_VALUES = 2 ** 27;
 
 type Numbers = readonly number[] | undefined;
 

@@ -8,7 +8,7 @@ import { restoreBatchNorm } from '../graph-model/restore';
 import { encodeConstants } from '../graph-model/weight-encoding';
 import { readModel } from '../node/model-reader';
 import { loadPicture } from '../node/pictures';
-import { type Comparison, compareRecorded, record } from './compare';
+import { type Comparison, record } from './compare';
 import type { Converted, Job } from './convert';
 import { Owned, writeModel } from './layers';
 import { topologyOf } from './layers-config';
@@ -17,7 +17,7 @@ import { endsOf, graphRunner, layersRunner, type Runner } from './runner';
 import { metadataOfSource, sampleOptions } from './sample-options';
 import { pictureFormOf, type SampleOptions, samplesFor } from './samples';
 import type { GraphFileSource } from './source';
-import { checked, toleranceOf, verifyLayers } from './verify-result';
+import { compareChecked, verifyLayers } from './verify-result';
 import { checkRange, quantizationOf } from './weight-file';
 import { writeEncoded } from './write-folder';
 
@@ -129,10 +129,7 @@ async function toGraph(
     const after = await graphRunner(work, await readModel(work), ends, 'own');
     try {
       const values = await record(after, before.samples, signal);
-      verification = checked(
-        job,
-        compareRecorded(lifted.outputs, before.values, values, before.samples, toleranceOf(job)),
-      );
+      verification = compareChecked(job, lifted.outputs, before.values, values, before.samples);
     } finally {
       after.dispose();
     }

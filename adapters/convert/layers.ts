@@ -13,6 +13,7 @@ import { record } from './compare';
 import type { Converted, Job } from './convert';
 import { shown } from './failures';
 import { topologyOf } from './layers-config';
+import { reporting } from './options';
 import { layersRunner } from './runner';
 import { metadataOfSource, sampleOptions } from './sample-options';
 import { samplesFor } from './samples';
@@ -26,8 +27,8 @@ const KERAS_VERSION = '2.15.0';
 
 export async function convertLayers(source: LayersSource, job: Job): Promise<Converted> {
   const { options } = job;
-  const { onProgress, signal } = options;
-  const model = await source.load((done, total) => onProgress?.({ phase: 'reading', share: done / total }), signal);
+  const { signal } = options;
+  const model = await source.load(reporting(options, 'reading'), signal);
   const owned = new Owned(model);
   try {
     const runner = layersRunner(source.place, model);
@@ -90,8 +91,8 @@ export async function writeModel(
   { options, to, work, place, header }: Job,
   trainingConfig?: object,
 ): Promise<number> {
-  const { onProgress, quantize, shardSize, signal } = options;
-  const writing = (done: number, total: number) => onProgress?.({ phase: 'writing', share: done / total });
+  const { quantize, shardSize, signal } = options;
+  const writing = reporting(options, 'writing');
   if (to === 'h5') {
     const layers = kerasLayersOf(model);
     const total = layers.reduce((sum, { weights }) => sum + weights.length, 0);

@@ -1,15 +1,15 @@
 /** Opens a saved model of any format, told by its content. */
 import fs from 'node:fs/promises';
-import path from 'node:path';
-import { io, serialization } from '@tensorflow/tfjs-core';
+import { io, serialization, util } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
 import { liftGraph } from '../graph-model/lift';
 import type { LiftedModel } from '../graph-model/lifted';
 import { readGraph } from '../graph-model/read';
 import { type KerasFile, openKeras, sniffKeras } from '../keras/files';
 import { mapTopology } from '../keras/topology';
+import { disposeWeights } from '../layers-model';
 import { parseModelJson } from '../model-json';
-import { modelJsonOf, statOrUndefined, toFilePath } from '../node/model-path';
+import { statOrUndefined, toFilePath } from '../node/model-path';
 import { findModelJson, readModel } from '../node/model-reader';
 import { readJsonText } from '../node/read-text';
 import { weightsByName } from '../node/shard-reader';
@@ -19,7 +19,7 @@ import { fill } from './fill';
 import { checkGraphSizes } from './graph-sizes';
 import { matchByName } from './match';
 import type { GraphFileSource, LayersSource, ModelFormat, Source } from './source';
-import { readFinite, type StoredWeight, sizeOf } from './stored-weight';
+import { readFinite, type StoredWeight } from './stored-weight';
 
 export interface OpenOptions {
   /** Where the topology of a file with weights alone is: a model.json, a config.json or a whole Keras file. */
@@ -79,18 +79,18 @@ async function fileOf(given: string): Promise<string> {
       `There is no '${place}'. Expected a model.json or its folder, or a Keras .h5 or .keras file.`,
     );
   }
-  return findModelJson(await modelJsonOf(place).then(path.dirname));
+  return findModelJson(place);
 }
 
 async function openLayers(file: string, json: io.ModelJSON, options: OpenOptions): Promise<LayersSource> {
   const raw = json.modelTopology as Record<string, unknown>;
   const version = typeof raw.keras_version === 'string' ? raw.keras_version : undefined;
   const { topology, notes } = mapTopology(file, raw, version, { allowCustom: options.allowCustom === true });
-  const manifest = json.weightsManifest ?? undefined;
-  const specs = checkManifest(manifest ?? [], file).flatMap(({ weights }) => weights);
+  const groups = checkManifest(json.weightsManifest ?? [], file);
+  const specs = groups.flatMap(({ weights }) => weights);
   const hasOptimizer = specs.some(({ group }) => group === 'optimizer');
   const stored =
-    manifest === undefined || options.withoutWeights === true ? undefined : await weightsByName(manifest, file);
+    json.weightsManifest == null || options.withoutWeights === true ? undefined : await weightsByName(groups, file);
   if (stored === undefined && options.withoutWeights !== true) {
     throw new TuneModeError(
       'invalid-model-file',
@@ -244,14 +244,14 @@ async function lift(file: string, artifacts: io.ModelArtifacts): Promise<LiftedM
     }
     return lifted;
   } catch (error) {
-    for (const weight of new Set(lifted?.model.weights)) weight.dispose();
+    if (lifted !== undefined) disposeWeights(lifted.model);
     if (!(error instanceof TuneModeError) || error.message.includes(file)) throw error;
     throw new TuneModeError(error.code, `'${file}': ${error.message}`, { cause: error });
   }
 }
 
 function valuesOf(stored: readonly StoredWeight[] | undefined): number {
-  return stored?.reduce((sum, { shape }) => sum + sizeOf(shape), 0) ?? MOST_VALUES;
+  return stored?.reduce((sum, { shape }) => sum + util.sizeFromShape(shape), 0) ?? MOST_VALUES;
 }
 
 function producerOf(version: string | undefined, generatedBy: unknown): string | null {

@@ -1,5 +1,6 @@
 import { checkOptionNames, TuneModeError } from '../../src/errors';
 import { SHARD_BYTES } from '../node/shards';
+import type { Reading } from './source';
 import { QUANTIZATIONS, type QuantizationDtype } from './weight-file';
 
 export const MODES = ['tune', 'deploy'] as const;
@@ -11,6 +12,11 @@ export interface ConvertProgress {
   phase: 'reading' | 'restoring' | 'writing' | 'verifying';
   /** 0…1 */
   share: number;
+}
+
+/** Reports how much of a phase is done. */
+export function reporting({ onProgress }: ConvertOptions, phase: ConvertProgress['phase']): Reading {
+  return (done, total) => onProgress?.({ phase, share: done / total });
 }
 
 export interface ConvertOptions {

@@ -1,7 +1,7 @@
 /** Something that computes outputs of inputs: a layers model, or a graph. */
 
 import { type GraphModel, loadGraphModelSync } from '@tensorflow/tfjs-converter';
-import { dispose, engine, io, keep, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { engine, io, keep, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../../src/errors';
 import { classOf, nodesOf } from '../../src/internals';
@@ -184,8 +184,4 @@ export function endsOf({ model, inputs, outputs }: LiftedModel): Ends {
       tensors.map(({ shape }) => shape),
     );
   return { inputs, outputs, shapes, range, check };
-}
-
-export function disposeAll(tensors: readonly Tensor[]): void {
-  dispose(tensors as Tensor[]);
 }

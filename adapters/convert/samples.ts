@@ -1,11 +1,10 @@
 /** What two models are compared on: random inputs, and pictures of the user's. */
-import { stack, type Tensor, tensor } from '@tensorflow/tfjs-core';
+import { stack, type Tensor, tensor, util } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
 import { seededRandom } from '../../src/random';
 import { loadPicture } from '../node/pictures';
 import { pictureFilesIn } from './picture-files';
 import type { Runner, RunnerInput } from './runner';
-import { sizeOf } from './stored-weight';
 
 /** A side of a picture where the model leaves it open: many nets halve it several times and need an even number each time. */
 export const OPEN_PICTURE_SIZE = 256;
@@ -65,6 +64,11 @@ export async function samplesFor(place: string, runner: Runner, options: SampleO
   };
 }
 
+const shapeText = (shape: RunnerInput['shape']) => `[${shape.map((size) => size ?? 'open').join(', ')}]`;
+
+/** The shapes of all inputs, for messages. */
+export const inputsText = ({ inputs }: Runner) => inputs.map(({ shape }) => shapeText(shape)).join(' and ');
+
 function sampleShape(place: string, { name, shape }: RunnerInput, { imageSize }: SampleOptions): number[] {
   const isPicture = shape.length === 4;
   const sizes = shape.map((size, axis) => {
@@ -73,16 +77,17 @@ function sampleShape(place: string, { name, shape }: RunnerInput, { imageSize }:
     if (isPicture && axis < 3) return imageSize?.[axis - 1] ?? OPEN_PICTURE_SIZE;
     return OPEN_LENGTH;
   });
-  if (sizeOf(sizes) <= MOST_VALUES && sizes.every((size) => Number.isInteger(size) && size >= 0)) return sizes;
+  if (util.sizeFromShape(sizes) <= MOST_VALUES && sizes.every((size) => Number.isInteger(size) && size >= 0))
+    return sizes;
   throw new TuneModeError(
     'invalid-model-file',
-    `'${place}': the input '${name}' has the shape [${shape.map((size) => size ?? 'open').join(', ')}], which is too large to be tried.`,
+    `'${place}': the input '${name}' has the shape ${shapeText(shape)}, which is too large to be tried.`,
   );
 }
 
 function randomInput({ dtype, indices }: RunnerInput, shape: number[], key: string): Tensor {
   const random = seededRandom(key);
-  const size = sizeOf(shape);
+  const size = util.sizeFromShape(shape);
   if (dtype === 'float32' && indices === undefined) {
     const values = new Float32Array(size);
     for (let i = 0; i < size; i++) values[i] = 2 * random() - 1;
@@ -101,12 +106,9 @@ export function pictureFormOf(place: string, runner: Runner, options: SampleOpti
   const [shape] = shapes;
   const channels = shape?.[3];
   if (shapes.length !== 1 || shape.length !== 4 || (channels !== 1 && channels !== 3)) {
-    const found = runner.inputs
-      .map((input) => `[${input.shape.map((size) => size ?? 'open').join(', ')}]`)
-      .join(' and ');
     throw new TuneModeError(
       'unsupported',
-      `'${place}' takes ${found}, no pictures ([batch, height, width, 1 or 3]). Leave 'pictures' out.`,
+      `'${place}' takes ${inputsText(runner)}, no pictures ([batch, height, width, 1 or 3]). Leave 'pictures' out.`,
     );
   }
   const range =

@@ -17,10 +17,6 @@ export interface StoredWeight {
   read(): Promise<TypedArray> | TypedArray;
 }
 
-export function sizeOf(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
-}
-
 /**
  * Reads a weight.
  * @throws TuneModeError `invalid-model-file` for numbers that no training would leave: the file is damaged.

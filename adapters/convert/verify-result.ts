@@ -6,6 +6,7 @@ import { TuneModeError } from '../../src/errors';
 import { type Comparison, compareRecorded, record, TOLERANCES } from './compare';
 import type { Job } from './convert';
 import { openSource } from './open';
+import { reporting } from './options';
 import { comparisonText } from './report';
 import { layersRunner } from './runner';
 import type { Samples } from './samples';
@@ -27,18 +28,14 @@ export async function verifyLayers(
   samples: Samples,
   release: () => void,
 ): Promise<Comparison> {
-  const { onProgress, quantize, signal } = job.options;
+  const { quantize, signal } = job.options;
   const written = (await openSource(job.work)) as LayersSource;
   try {
     await checkWeights(model, written.match(model), quantize, signal);
     release();
-    const verifying = (done: number, total: number) => onProgress?.({ phase: 'verifying', share: done / total });
-    const runner = layersRunner(job.work, await written.load(verifying, signal), true);
+    const runner = layersRunner(job.work, await written.load(reporting(job.options, 'verifying'), signal), true);
     try {
-      return checked(
-        job,
-        compareRecorded(names, expected, await record(runner, samples, signal), samples, toleranceOf(job)),
-      );
+      return compareChecked(job, names, expected, await record(runner, samples, signal), samples);
     } finally {
       runner.dispose();
     }
@@ -47,12 +44,16 @@ export async function verifyLayers(
   }
 }
 
-export function toleranceOf({ options }: Job): number {
-  return options.tolerance ?? TOLERANCES[options.quantize ?? 'float32'];
-}
-
 /** @throws TuneModeError `broken-invariant` where the outputs differ by more than is allowed. */
-export function checked({ options }: Job, found: Comparison): Comparison {
+export function compareChecked(
+  { options }: Job,
+  names: readonly string[],
+  expected: Recorded,
+  results: Recorded,
+  samples: Samples,
+): Comparison {
+  const tolerance = options.tolerance ?? TOLERANCES[options.quantize ?? 'float32'];
+  const found = compareRecorded(names, expected, results, samples, tolerance);
   if (found.passed) return found;
   const advice =
     options.quantize === undefined

@@ -8,7 +8,7 @@ import { openSource } from './open';
 import { resolveConvertOptions } from './options';
 import { endsOf, graphRunner, layersRunner, type Runner } from './runner';
 import { metadataOfSource, sampleOptions } from './sample-options';
-import { type SampleOptions, samplesFor } from './samples';
+import { inputsText, type SampleOptions, samplesFor } from './samples';
 import type { Source } from './source';
 
 export interface VerifyOptions extends SampleOptions {
@@ -90,8 +90,6 @@ function once(runner: Runner): Runner {
 }
 
 function checkAlike(a: string, b: string, first: Runner, second: Runner): void {
-  const text = ({ inputs }: Runner) =>
-    inputs.map(({ shape }) => `[${shape.map((size) => size ?? 'open').join(', ')}]`).join(' and ');
   const fits =
     first.inputs.length === second.inputs.length &&
     first.inputs.every(({ shape }, index) => {
@@ -104,7 +102,7 @@ function checkAlike(a: string, b: string, first: Runner, second: Runner): void {
   if (!fits) {
     throw new TuneModeError(
       'invalid-data',
-      `'${a}' takes ${text(first)}, and '${b}' takes ${text(second)}: they cannot be compared.`,
+      `'${a}' takes ${inputsText(first)}, and '${b}' takes ${inputsText(second)}: they cannot be compared.`,
     );
   }
   if (first.outputs.length !== second.outputs.length) {

@@ -1,9 +1,8 @@
 /** Weights as bytes of weight files, in plain values or quantised. */
-import type { io, TypedArray } from '@tensorflow/tfjs-core';
+import { type io, type TypedArray, util } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
 import { encodeQuantized } from '../graph-model/weight-encoding';
 import { shown } from './failures';
-import { sizeOf } from './stored-weight';
 
 export const QUANTIZATIONS = ['float16', 'uint8', 'uint16'] as const;
 export type QuantizationDtype = (typeof QUANTIZATIONS)[number];
@@ -28,16 +27,16 @@ export interface OutgoingWeight {
  * @param isDepthwise whether it is the kernel of one.
  */
 export function quantizationOf(
-  { dtype, shape }: { dtype: string; shape: readonly number[] },
+  { dtype, shape }: { dtype: string; shape: number[] },
   quantize: QuantizationDtype | undefined,
   isDepthwise: boolean,
 ): QuantizationDtype | undefined {
-  if (dtype !== 'float32' || shape.length < 2 || sizeOf(shape) === 0) return undefined;
+  if (dtype !== 'float32' || shape.length < 2 || util.sizeFromShape(shape) === 0) return undefined;
   return quantize === 'uint8' && isDepthwise ? undefined : quantize;
 }
 
 export function bytesOf({ shape, dtype, quantize }: OutgoingWeight): number {
-  return sizeOf(shape) * (quantize === undefined ? VALUE_BYTES[dtype] : QUANTIZED_BYTES[quantize]);
+  return util.sizeFromShape(shape) * (quantize === undefined ? VALUE_BYTES[dtype] : QUANTIZED_BYTES[quantize]);
 }
 
 /** A weight in its bytes, and how the manifest describes it. */

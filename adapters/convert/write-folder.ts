@@ -33,9 +33,7 @@ export async function writeFolder(
   } finally {
     await shards.close();
   }
-  const text = JSON.stringify({ ...model, weightsManifest: [{ paths: shards.names, weights: specs }] });
-  await writeFlushed(path.join(folder, 'model.json'), Buffer.from(text));
-  return total + Buffer.byteLength(text);
+  return total + (await writeModelJson(folder, model, shards.names, specs));
 }
 
 /** The same for weights that are bytes already. */
@@ -52,9 +50,19 @@ export async function writeEncoded(
   } finally {
     await shards.close();
   }
-  const text = JSON.stringify({ ...model, weightsManifest: [{ paths: shards.names, weights: specs }] });
-  await writeFlushed(path.join(folder, 'model.json'), Buffer.from(text));
-  return bytes.length + Buffer.byteLength(text);
+  return bytes.length + (await writeModelJson(folder, model, shards.names, specs));
+}
+
+/** @returns bytes written. */
+async function writeModelJson(
+  folder: string,
+  model: object,
+  paths: string[],
+  weights: io.WeightsManifestEntry[],
+): Promise<number> {
+  const text = Buffer.from(JSON.stringify({ ...model, weightsManifest: [{ paths, weights }] }));
+  await writeFlushed(path.join(folder, 'model.json'), text);
+  return text.length;
 }
 
 /** Writes and flushes a new file. */

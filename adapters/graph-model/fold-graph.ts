@@ -6,7 +6,7 @@ import type { GraphNode } from './graph';
 import { finiteValues, GraphEditor, type NodeJson } from './graph-editor';
 import type { LiftedModel, LiftedProduct } from './lifted';
 import type { NamedValues } from './weight-encoding';
-import { batchNormValues, layersByName } from './write-back';
+import { layersByName, scaleAndOffset } from './write-back';
 
 export interface FoldedGraph {
   artifacts: io.ModelArtifacts;
@@ -27,7 +27,7 @@ export async function foldGraph(lifted: LiftedModel): Promise<FoldedGraph> {
   const editor = new GraphEditor(lifted);
   const layers = layersByName(lifted.model);
   const around = new Map<string, string>();
-  const reduced: string[] = [];
+  const reduced = new Set<string>();
   const folded: string[] = [];
   for (const product of lifted.products) {
     if (product.form !== 'affine' && product.form !== 'batchNorm') continue;
@@ -36,20 +36,19 @@ export async function foldGraph(lifted: LiftedModel): Promise<FoldedGraph> {
     await setFolded(editor, product, layers, ends);
     for (const { node, behind } of ends) {
       if (product.form === 'affine') around.set(node.name, behind);
-      else reduced.push(node.name);
+      else reduced.add(node.name);
       folded.push(product.node);
     }
   }
   const { modelTopology, constants } = editor.result();
   const topology = modelTopology as { node: NodeJson[] };
   for (const node of topology.node) {
-    if (reduced.includes(node.name)) becomeBiasAdd(node);
+    if (reduced.has(node.name)) becomeBiasAdd(node);
     node.input = node.input?.map((input) => passed(input, around));
   }
-  const used = usedNodes(topology.node, lifted);
-  const gone = new Set(topology.node.map(({ name }) => name).filter((name) => !used.has(name)));
+  const gone = goneNodes(topology.node, lifted);
+  topology.node = topology.node.filter(({ name }) => !gone.has(name));
   for (const name of constantsElsewhere(lifted.graph.artifacts)) gone.delete(name);
-  topology.node = topology.node.filter(({ name }) => used.has(name));
   return {
     artifacts: { ...lifted.graph.artifacts, modelTopology: topology },
     constants: constants.filter(({ name }) => !gone.has(name)),
@@ -95,6 +94,7 @@ async function setFolded(
   const bn = layers.get(product.batchNorm as string) as BatchNormLayer;
   const values = tidy(() => {
     const [kernel, all] = foldedWeights(layers.get(product.layer) as Layer, undefined, bn);
+    const { offset } = scaleAndOffset(bn);
     const turned = constants.kernelTransposed ? transpose(kernel) : kernel.clone();
     const found: { name: string; value: Tensor; readers: string[] }[] = [
       { name: constants.kernel, value: turned, readers: [...editor.nodesOf(product)] },
@@ -102,11 +102,11 @@ async function setFolded(
     // The bias before it is scaled, what the BN adds by itself stays: both are adds now. They may be one constant, of
     // which each has its own readers.
     if (product.form === 'batchNorm') {
-      const value = constants.bias === undefined ? all.clone() : offsetOf(bn, constants);
+      const value = constants.bias === undefined ? all.clone() : offset.clone();
       found.push({ name: constants.beta as string, value, readers: ends.map(({ node }) => node.name) });
     }
     if (constants.bias !== undefined) {
-      const value = sub(all, offsetOf(bn, constants));
+      const value = sub(all, offset);
       found.push({ name: constants.bias, value, readers: ends.map(({ behind }) => behind) });
     }
     return found;
@@ -127,12 +127,6 @@ function blame(layer: string): (found: number) => string {
     `folding the BatchNorm behind '${layer}' gives ${found}: its variance is negative, or its weights are far too large. They are damaged`;
 }
 
-/** β − s·μ */
-function offsetOf(bn: BatchNormLayer, constants: LiftedProduct['constants']): Tensor {
-  const { offset } = batchNormValues({ ...constants, scale: 'scale', offset: 'offset', offsetNegated: false }, bn);
-  return offset;
-}
-
 /** FusedBatchNorm(x, γ, β, μ, σ²) → BiasAdd(x, β) */
 function becomeBiasAdd(node: NodeJson): void {
   const [x, , beta, , , ...control] = node.input as string[];
@@ -146,35 +140,33 @@ function becomeBiasAdd(node: NodeJson): void {
 /** An input, led past the nodes that are gone. */
 function passed(input: string, around: ReadonlyMap<string, string>): string {
   const control = input.startsWith('^') ? '^' : '';
-  let name = input.slice(control.length).split(':')[0];
+  let name = nodeOf(input);
   if (!around.has(name)) return input;
   while (around.has(name)) name = around.get(name) as string;
   return control + name;
 }
 
-/** The nodes on which an output of the graph depends; all where it names none. */
-function usedNodes(nodes: readonly NodeJson[], { graph }: LiftedModel): Set<string> {
-  const read = new Set(
-    nodes.flatMap(({ input }) => input ?? []).map((input) => input.replace(/^\^/, '').split(':')[0]),
-  );
-  // Only what nobody takes any more, and somebody took before, goes: a graph may have ends that no signature names.
-  const outputs = new Set(graph.outputs.map((output) => output.split(':')[0]));
+/**
+ * The nodes that nobody takes any more, though somebody took them before: a graph may have ends that no signature names,
+ * and those stay.
+ */
+function goneNodes(nodes: readonly NodeJson[], { graph }: LiftedModel): Set<string> {
+  const outputs = new Set(graph.outputs.map(nodeOf));
   const gone = new Set<string>();
-  for (let changed = true; changed; ) {
-    changed = false;
+  for (let before = -1; before < gone.size; ) {
+    before = gone.size;
+    const read = new Set(nodes.flatMap(({ name, input }) => (gone.has(name) ? [] : (input ?? []).map(nodeOf))));
     for (const { name } of nodes) {
       const tookPart = graph.consumersOf(name).length > 0;
-      if (gone.has(name) || read.has(name) || outputs.has(name) || !tookPart) continue;
-      gone.add(name);
-      changed = true;
-    }
-    read.clear();
-    for (const { name, input } of nodes) {
-      if (gone.has(name)) continue;
-      for (const each of input ?? []) read.add(each.replace(/^\^/, '').split(':')[0]);
+      if (!read.has(name) && !outputs.has(name) && tookPart) gone.add(name);
     }
   }
-  return new Set(nodes.map(({ name }) => name).filter((name) => !gone.has(name)));
+  return gone;
+}
+
+/** The node that an input names: `^name` is a control input, `name:1` its second output. */
+function nodeOf(input: string): string {
+  return input.replace(/^\^/, '').split(':')[0];
 }
 
 /** The constants of functions and of the initializer, whose values lie among the graph's own. */
@@ -192,8 +184,8 @@ function kernelsOf(nodes: readonly NodeJson[], { products }: LiftedModel): Map<s
   const kernels = new Map<string, Set<string>>();
   for (const node of nodes) {
     if (!ops.has(node.op)) continue;
-    let input = byName.get((node.input?.[1] ?? '').split(':')[0]);
-    while (input?.op === 'Identity') input = byName.get((input.input?.[0] ?? '').split(':')[0]);
+    let input = byName.get(nodeOf(node.input?.[1] ?? ''));
+    while (input?.op === 'Identity') input = byName.get(nodeOf(input.input?.[0] ?? ''));
     if (input?.op === 'Const') kernels.set(input.name, (kernels.get(input.name) ?? new Set()).add(node.op));
   }
   return kernels;

@@ -1,6 +1,7 @@
 /** New values for the constants of a graph, without changing what anybody else reads. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
+import { indexOfNonFinite } from '../finite';
 import { type Constant, type Graph, parseEdge } from './graph';
 import type { LiftedModel, LiftedParameter, LiftedProduct } from './lifted';
 import type { NamedValues } from './weight-encoding';
@@ -111,7 +112,7 @@ export async function finiteValues(
     `toGraphModel: a weight of layer '${layer}' is ${found}: the training diverged. Nothing was written.`,
 ): Promise<Float32Array> {
   const data = (await tensor.data()).slice() as Float32Array;
-  const bad = data.findIndex((value) => !Number.isFinite(value));
+  const bad = indexOfNonFinite(data);
   if (bad < 0) return data;
   throw new TuneModeError('invalid-data', blame(data[bad]));
 }

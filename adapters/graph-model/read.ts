@@ -3,7 +3,7 @@
 import type { GraphModel } from '@tensorflow/tfjs-converter';
 import { dispose, io, type NamedTensorMap, type Tensor, type TypedArray, tidy } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
-import { leastBytes, specProblem, storedBytes } from '../weight-specs';
+import { bytesNeeded, specProblem } from '../weight-specs';
 import { type Constant, type Graph, makeGraph } from './graph';
 
 /** A graph, wherever it is. */
@@ -88,10 +88,8 @@ function decode(where: string, { weightData }: io.ModelArtifacts, specs: io.Weig
     if (problem) throw new TuneModeError('invalid-model-file', `${where}: weight ${name}: ${problem}.`);
   }
   const found = bytesOf(weightData);
-  // Where there are texts, the least that they can take: their lengths stand in the data.
-  const known = storedBytes(specs);
-  const expected = known ?? leastBytes(specs);
-  if (known === undefined ? found < expected : found !== expected) {
+  const { bytes: expected, isExact } = bytesNeeded(specs);
+  if (isExact ? found !== expected : found < expected) {
     throw new TuneModeError(
       'invalid-model-file',
       `${where}: the weights need ${expected} bytes, but ${found} were found: a weight file is ` +
@@ -103,7 +101,7 @@ function decode(where: string, { weightData }: io.ModelArtifacts, specs: io.Weig
     return tidy(() => io.decodeWeights(weightData, specs));
   } catch (error) {
     // Only strings can be found to be cut off this late: of all others the length is known.
-    if (known !== undefined) throw error;
+    if (isExact) throw error;
     throw new TuneModeError('invalid-model-file', `${where}: the weights cannot be read: a weight file is cut off.`, {
       cause: error,
     });

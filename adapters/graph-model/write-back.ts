@@ -131,18 +131,24 @@ function parameterValues({ constants, layer }: LiftedParameter, find: (name: str
   return batchNormValues(constants, found as BatchNormLayer);
 }
 
-export function batchNormValues(constants: LiftedParameter['constants'], bn: BatchNormLayer): Values {
-  const { gamma, beta, mean, variance } = weightsOf(bn);
+function batchNormValues(constants: LiftedParameter['constants'], bn: BatchNormLayer): Values {
   if (constants.scale === undefined) {
+    const { gamma, beta, mean, variance } = weightsOf(bn);
     const values = { gamma, beta, mean, variance };
     return Object.fromEntries(
       (['gamma', 'beta', 'mean', 'variance'] as const).map((name) => [constants[name], values[name]]),
     ) as Values;
   }
-  const s = channelScale(weightsOf(bn));
-  const shift = mul(s, mul(mean, -1));
-  const offset = beta === null ? shift : add(beta, shift);
-  return { [constants.scale]: s, [constants.offset as string]: constants.offsetNegated ? sub(0, offset) : offset };
+  const { scale, offset } = scaleAndOffset(bn);
+  return { [constants.scale]: scale, [constants.offset as string]: constants.offsetNegated ? sub(0, offset) : offset };
+}
+
+/** s = γ / √(σ² + ε), and β − s·μ. */
+export function scaleAndOffset(bn: BatchNormLayer): { scale: Tensor; offset: Tensor } {
+  const weights = weightsOf(bn);
+  const scale = channelScale(weights);
+  const shift = mul(scale, mul(weights.mean, -1));
+  return { scale, offset: weights.beta === null ? shift : add(weights.beta, shift) };
 }
 
 /** Reads the values off the backend, checks them, and hands them to the editor. */

@@ -5,7 +5,7 @@ import { TuneModeError } from '../../src/errors';
 import { parseModelJson } from '../model-json';
 import { modelJsonOf, statOrUndefined } from './model-path';
 import { readJsonText } from './read-text';
-import { checkManifest, leastBytes, storedBytes } from './weights-manifest';
+import { bytesNeeded, checkManifest } from './weights-manifest';
 
 /** How often a model that is being replaced while it is read is read anew. */
 const ATTEMPTS = 5;
@@ -107,10 +107,8 @@ export async function shardsOf(group: io.WeightsManifestConfig[number], index: n
     shards.push({ path: place, size: await shardSize(place, file) });
   }
   const found = shards.reduce((sum, { size }) => sum + size, 0);
-  // Where there are texts, the least that they can take: their lengths stand in the data.
-  const known = storedBytes(group.weights);
-  const expected = known ?? leastBytes(group.weights);
-  if (known === undefined ? found < expected : found !== expected) {
+  const { bytes: expected, isExact } = bytesNeeded(group.weights);
+  if (isExact ? found !== expected : found < expected) {
     const held = heldBy(group.paths.map((name, i) => ({ name, size: shards[i].size })));
     throw new TuneModeError(
       'invalid-model-file',
@@ -152,11 +150,16 @@ async function shardSize(shard: string, file: string): Promise<number> {
   );
 }
 
-async function readInto(shard: string, target: Uint8Array, file: string): Promise<void> {
+/**
+ * Fills `target` from a weight file.
+ * @param from bytes before it in the file.
+ * @param file the model.json, for messages.
+ */
+export async function readInto(shard: string, target: Uint8Array, file: string, from = 0): Promise<void> {
   const handle = await fs.open(shard, 'r');
   try {
     for (let at = 0; at < target.length; ) {
-      const { bytesRead } = await handle.read(target, at, target.length - at, at);
+      const { bytesRead } = await handle.read(target, at, target.length - at, from + at);
       if (bytesRead === 0) {
         throw new TuneModeError('invalid-model-file', `'${file}': '${shard}' became shorter while it was read.`);
       }

@@ -1,23 +1,21 @@
 /** The weights of a model.json one at a time, as they lie over its weight files. */
-import fs from 'node:fs/promises';
-import { io, type TypedArray } from '@tensorflow/tfjs-core';
+import { io, type TypedArray, util } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
-import { type StoredWeight, sizeOf } from '../convert/stored-weight';
+import type { StoredWeight } from '../convert/stored-weight';
 import { storedBytes } from '../weight-specs';
-import { type Shard, shardsOf } from './model-reader';
-import { checkManifest } from './weights-manifest';
+import { readInto, type Shard, shardsOf } from './model-reader';
 
 /** A weight file, and where it begins, in bytes from the beginning of its group. */
 type PlacedShard = Shard & { from: number };
 
 /**
+ * @param groups what `checkManifest` has checked.
  * @param file the model.json.
  * @returns what can be read weight by weight. Sizes are checked now, nothing is read yet.
  * @throws TuneModeError `invalid-model-file` where manifest and files disagree; `unsupported` for weights that a layers
  * model cannot have.
  */
-export async function weightsByName(manifest: unknown, file: string): Promise<StoredWeight[]> {
-  const groups = checkManifest(manifest, file);
+export async function weightsByName(groups: io.WeightsManifestConfig, file: string): Promise<StoredWeight[]> {
   const found = new Map<string, StoredWeight>();
   for (const [index, group] of groups.entries()) {
     checkDtypes(file, group);
@@ -82,18 +80,7 @@ async function readRange(
   for (const shard of shards) {
     const [begin, end] = [Math.max(from, shard.from), Math.min(from + length, shard.from + shard.size)];
     if (begin >= end) continue;
-    const handle = await fs.open(shard.path, 'r');
-    try {
-      for (let at = begin; at < end; ) {
-        const { bytesRead } = await handle.read(target, at - from, end - at, at - shard.from);
-        if (bytesRead === 0) {
-          throw new TuneModeError('invalid-model-file', `'${file}': '${shard.path}' became shorter while it was read.`);
-        }
-        at += bytesRead;
-      }
-    } finally {
-      await handle.close();
-    }
+    await readInto(shard.path, target.subarray(begin - from, end - from), file, begin - shard.from);
   }
   return target.buffer;
 }
@@ -104,7 +91,7 @@ async function decode(spec: io.WeightsManifestEntry, buffer: ArrayBuffer): Promi
     if (dtype === 'float32') return new Float32Array(buffer);
     return dtype === 'int32' ? new Int32Array(buffer) : new Uint8Array(buffer);
   }
-  if (sizeOf(shape) === 0) return new Float32Array(0);
+  if (util.sizeFromShape(shape) === 0) return new Float32Array(0);
   const tensor = io.decodeWeights(buffer, [spec])[spec.name];
   const values = (await tensor.data()) as TypedArray;
   const copy = values.slice(); // a backend may hand out its own memory

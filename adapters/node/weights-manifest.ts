@@ -2,7 +2,7 @@ import type { io } from '@tensorflow/tfjs-core';
 import { TuneModeError } from '../../src/errors';
 import { specProblem } from '../weight-specs';
 
-export { leastBytes, storedBytes } from '../weight-specs';
+export { bytesNeeded, storedBytes } from '../weight-specs';
 
 const LONGEST_NAME = 100;
 

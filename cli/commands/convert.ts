@@ -6,14 +6,12 @@ import { QUANTIZATIONS } from '../../adapters/convert/weight-file';
 import { useBestBackend } from '../../adapters/node';
 import '../../adapters/graph-model/graph-operation';
 import { type Arguments, type Command, type Output, UsageError } from '../command';
-import { computingOf } from '../computing';
+import { COMPUTING_HELP, COMPUTING_OPTIONS, computingOf } from '../computing';
 import { checkOutputName } from '../convert/output-name';
 import { askForConversion } from '../convert/wizard';
 import { heedInterruption } from '../interruption';
 import { ProgressLine } from '../progress';
 import { bytesOf, imageSizeOf, numberOf, oneOf, rangeOf, textOf } from '../values';
-
-const DOING = { reading: 'reading', restoring: 'restoring', writing: 'writing', verifying: 'verifying' };
 
 export const convertCommand: Command = {
   name: 'convert',
@@ -34,8 +32,7 @@ export const convertCommand: Command = {
     tolerance: { type: 'string' },
     'allow-custom': { type: 'boolean' },
     force: { type: 'boolean' },
-    backend: { type: 'string' },
-    threads: { type: 'string' },
+    ...COMPUTING_OPTIONS,
     json: { type: 'boolean' },
   },
   help: {
@@ -52,8 +49,7 @@ export const convertCommand: Command = {
     tolerance: 'largest difference, in shares of the largest output (default 1e-3; quantised 0.25, uint8 0.5)',
     'allow-custom': 'keep layers and arguments that tfjs-layers does not know',
     force: 'replace an output that exists',
-    backend: 'wasm, cpu, tfjs-node or tfjs-node-gpu (default: the fastest that works)',
-    threads: 'how many compute, on wasm; about as many as there are cores (default 1)',
+    ...COMPUTING_HELP,
     json: 'print one JSON object instead of lines',
   },
   async run(args, output) {
@@ -90,7 +86,7 @@ async function run({ positionals: [input, out], values }: Arguments, output: Out
     const report = await convert(input, out, {
       ...options,
       signal: interruption.signal,
-      onProgress: ({ phase, share }) => progress.show(DOING[phase], share, `${Math.round(100 * share)} %`),
+      onProgress: ({ phase, share }) => progress.show(phase, share, `${Math.round(100 * share)} %`),
     });
     progress.clear();
     output.out(values.json === true ? JSON.stringify(report, null, 2) : report.toString());

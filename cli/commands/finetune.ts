@@ -3,7 +3,7 @@ import type { Mode } from '../../src';
 import { OPTIMIZER_NAMES, type OptimizerName } from '../../src/fine-tune/optimizer';
 import { FINE_TUNE_DEFAULTS as DEFAULTS } from '../../src/fine-tune/options';
 import { type Arguments, type Command, UsageError, type Values } from '../command';
-import { computingOf } from '../computing';
+import { COMPUTING_HELP, COMPUTING_OPTIONS, computingOf } from '../computing';
 import { finetune } from '../finetune/finetune';
 import { isWithin } from '../our-files';
 import { imageSizeOf, numberOf, oneOf, rangeOf, wholeNumberOf } from '../values';
@@ -53,8 +53,7 @@ export const finetuneCommand: Command = {
     unfreeze: { type: 'string' },
     'val-split': { type: 'string' },
     seed: { type: 'string' },
-    backend: { type: 'string' },
-    threads: { type: 'string' },
+    ...COMPUTING_OPTIONS,
     'image-size': { type: 'string' },
     'input-range': { type: 'string' },
     'no-augment': { type: 'boolean' },
@@ -76,7 +75,7 @@ export const finetuneCommand: Command = {
     unfreeze: 'a layer from which on, or how many ConvBN blocks from the end, are trained (default: all)',
     'val-split': 'share of each class that is kept to validate (default 0.2); not with train/ and val/',
     seed: `fixes everything random (default ${DEFAULTS.seed})`,
-    backend: 'wasm, cpu, tfjs-node or tfjs-node-gpu (default: the fastest that works)',
+    ...COMPUTING_HELP,
     threads: 'how many compute, on wasm (default 1); pays where cores are left beside the one that reads pictures',
     'image-size': "pixels, such as 224 or 224x192 (default: the model's)",
     'input-range': 'what black and white are for the model (default: its metadata, or -1,1)',

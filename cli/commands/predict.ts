@@ -7,7 +7,7 @@ import { type LoadedModel, loadModel } from '../../adapters/node/load-model';
 import { TuneModeError } from '../../src';
 import { checkProbabilities } from '../../src/fine-tune/evaluate';
 import type { Command, Output } from '../command';
-import { computingOf } from '../computing';
+import { COMPUTING_HELP, COMPUTING_OPTIONS, computingOf } from '../computing';
 import { type PictureForm, pictureFormOf } from '../picture-form';
 import { ProgressLine } from '../progress';
 import { imageSizeOf, rangeOf, wholeNumberOf } from '../values';
@@ -23,8 +23,7 @@ export const predictCommand: Command = {
   options: {
     model: { type: 'string' },
     top: { type: 'string' },
-    backend: { type: 'string' },
-    threads: { type: 'string' },
+    ...COMPUTING_OPTIONS,
     'image-size': { type: 'string' },
     'input-range': { type: 'string' },
     json: { type: 'boolean' },
@@ -32,8 +31,7 @@ export const predictCommand: Command = {
   help: {
     model: "finetune's --out (its deployed model is used), or the folder of any model",
     top: 'classes to name for each picture (default 1)',
-    backend: 'wasm, cpu, tfjs-node or tfjs-node-gpu (default: the fastest that works)',
-    threads: 'how many compute, on wasm; about as many as there are cores (default 1)',
+    ...COMPUTING_HELP,
     'image-size': "pixels, such as 224 or 224x192 (default: the model's)",
     'input-range': 'what black and white are for the model (default: its metadata, or -1,1)',
     json: 'print one JSON object for each picture, with the probability of every class',

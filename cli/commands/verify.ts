@@ -8,7 +8,7 @@ import '../../adapters/graph-model/graph-operation';
 import { TuneModeError } from '../../src';
 import { table } from '../../src/report';
 import { type Command, UsageError } from '../command';
-import { computingOf } from '../computing';
+import { COMPUTING_HELP, COMPUTING_OPTIONS, computingOf } from '../computing';
 import { heedInterruption } from '../interruption';
 import { imageSizeOf, numberOf, rangeOf, textOf } from '../values';
 
@@ -21,8 +21,7 @@ export const verifyCommand: Command = {
     'image-size': { type: 'string' },
     'input-range': { type: 'string' },
     tolerance: { type: 'string' },
-    backend: { type: 'string' },
-    threads: { type: 'string' },
+    ...COMPUTING_OPTIONS,
     json: { type: 'boolean' },
   },
   help: {
@@ -30,8 +29,7 @@ export const verifyCommand: Command = {
     'image-size': 'of pictures, such as 224 or 224x192, where the model leaves it open (default 256)',
     'input-range': 'what black and white are for the models (default: their metadata, or -1,1)',
     tolerance: 'largest difference, in shares of the largest output (default 1e-3)',
-    backend: 'wasm, cpu, tfjs-node or tfjs-node-gpu (default: the fastest that works)',
-    threads: 'how many compute, on wasm; about as many as there are cores (default 1)',
+    ...COMPUTING_HELP,
     json: 'print one JSON object instead of tables',
   },
   async run({ positionals: [a, b], values }, output) {

@@ -4,7 +4,7 @@ import { openOutput } from '../../adapters/convert/output-place';
 import { pictureFilesIn } from '../../adapters/convert/picture-files';
 import { QUANTIZATIONS } from '../../adapters/convert/weight-file';
 import { TuneModeError } from '../../src';
-import { type Arguments, type Output, UsageError, type Values } from '../command';
+import { type Arguments, type Output, quoted, UsageError, type Values } from '../command';
 import { Dialogue, Ended } from './dialogue';
 import { askForModel, type ChosenModel, pathOf } from './model-question';
 import { checkOutputName } from './output-name';
@@ -94,7 +94,6 @@ async function askForOutput(dialogue: Dialogue, model: ChosenModel, to: 'layers'
 
 /** The command that does the same without questions. */
 function commandLine({ positionals, values }: { positionals: string[]; values: Values }): string {
-  const quoted = (text: string) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
   const options = Object.entries(values)
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => (value === true ? `--${name}` : `--${name}=${quoted(String(value))}`));

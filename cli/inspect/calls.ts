@@ -168,6 +168,9 @@ function isMisfit({ layer, inputs }: Call): boolean {
   return shapes[0].some((length, i) => i !== axis % shapes[0].length && shapes.some((shape) => shape[i] !== length));
 }
 
+/** 0 where a size is open. */
+export const elementsOf = (shape: Shape): number => shape.reduce<number>((all, length) => all * (length ?? 0), 1);
+
 export const isKnown = (shape: Shape): shape is number[] => shape.every((length) => length !== null);
 
 /**

@@ -3,7 +3,7 @@ import type { LayersModel, Shape } from '@tensorflow/tfjs-layers';
 import { planDeploy } from '../../src/deploy/plan';
 import { type ConvLayer, classOf, type Layer, unwrapTimeDistributed } from '../../src/internals';
 import { channelAxisOf } from '../../src/kinds';
-import { type Call, callsOf, type InputSize, isKnown, type ModelCalls } from './calls';
+import { type Call, callsOf, elementsOf, type InputSize, isKnown, type ModelCalls } from './calls';
 import { COUNTED, multiplyAdds } from './multiply-adds';
 
 export interface Costs {
@@ -79,15 +79,10 @@ function callCosts(call: Call): LayerCosts {
     kind,
     use,
     outputs: shapes,
-    parameters: use === 0 ? layer.weights.reduce((all, { shape }) => all + sizeOf(shape), 0) : 0,
+    parameters: use === 0 ? layer.weights.reduce((all, { shape }) => all + elementsOf(shape), 0) : 0,
     multiplyAdds: isInput ? 0 : steps * multiplyAdds(layer, inputs[0].shape, shapes[0]),
-    activationBytes: isInput ? 0 : 4 * steps * shapes.reduce((all, shape) => all + sizeOf(shape), 0),
+    activationBytes: isInput ? 0 : 4 * steps * shapes.reduce((all, shape) => all + elementsOf(shape), 0),
   };
-}
-
-/** 0 for a size that is open. */
-export function sizeOf(shape: Shape): number {
-  return shape.reduce<number>((size, length) => size * (length ?? 0), 1);
 }
 
 /**

@@ -9,6 +9,7 @@ import {
   type LayerVariable,
   type SeparableLayer,
 } from '../../src/internals';
+import { elementsOf } from './calls';
 
 /** The product of the sizes without the channels; 0 where one is open. */
 function positions(layer: Layer, shape: Shape): number {
@@ -37,7 +38,7 @@ const RULES: Record<string, (layer: Layer, input: Shape, output: Shape) => numbe
     return positions(layer, output) * (sizeOf(depthwiseKernel) + sizeOf(pointwiseKernel));
   },
   Dense: (layer, _, output) => positions(layer, output) * sizeOf((layer as DenseLayer).kernel),
-  BatchNormalization: (_, __, output) => output.reduce<number>((size, length) => size * (length ?? 0), 1),
+  BatchNormalization: (_, __, output) => elementsOf(output),
 };
 
 /** The classes of layers that have any. */

@@ -146,11 +146,10 @@ export class H5File {
     return this.thread.close();
   }
 
-  damaged(what: string, cause?: unknown): TuneModeError {
+  damaged(what: string): TuneModeError {
     return new TuneModeError(
       'invalid-model-file',
       `'${this.place}': ${what}. The file is damaged, or no Keras model; copy it again, or save the model anew.`,
-      { cause },
     );
   }
 

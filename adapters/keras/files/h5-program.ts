@@ -123,7 +123,7 @@ const ops = {
     M._free(from);
     return status;
   },
-  dataset: (at, type, size, shape, empty) => {
+  dataset: (at, type, size, shape) => {
     const metadata = { type, size, signed: type === 0 && size > 1, vlen: false, littleEndian: true, maxshape: null, chunks: null };
     const total_size = shape.reduce((product, length) => product * length, 1);
     const before = noise;

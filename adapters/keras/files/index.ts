@@ -1,6 +1,7 @@
 /** Files that Keras writes and reads: `.h5`, `.keras`, `.weights.h5`. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { util } from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../../../src/errors';
 import { H5File } from './h5-file';
@@ -14,7 +15,7 @@ import { type KerasZip, readKerasZip, removeUnpacked } from './zip';
 
 export { sniffKeras } from './sniff';
 export type { StoredWeight } from './stored-weight';
-export { type KerasH5Content, kerasLayersOf, type LayerToWrite, writeKerasH5 } from './write';
+export { kerasLayersOf, writeKerasH5 } from './write';
 
 export interface KerasFile {
   format: 'keras-h5' | 'keras-weights' | 'keras-zip';
@@ -61,8 +62,8 @@ async function openH5(file: string, bytes: number): Promise<KerasFile> {
     const config = configText === undefined ? undefined : parseJson(configText, file, "attribute 'model_config'");
     const isWhole = h5.find('model_weights') !== undefined;
     const root = isWhole ? 'model_weights' : '';
-    const kerasVersion =
-      h5.texts('', 'keras_version')?.[0] ?? (isWhole ? h5.texts(root, 'keras_version')?.[0] : undefined);
+    const textOf = (name: string) => h5.texts('', name)?.[0] ?? (isWhole ? h5.texts(root, name)?.[0] : undefined);
+    const kerasVersion = textOf('keras_version');
     let match: Match;
     let weights: StoredWeight[];
     let rawWeights: StoredWeight[] | undefined;
@@ -71,14 +72,9 @@ async function openH5(file: string, bytes: number): Promise<KerasFile> {
       const layers = readLegacy(h5, root);
       weights = layers.flatMap((layer) => layer.weights);
       checkTotal(h5, weights);
-      const backend = h5.texts('', 'backend')?.[0] ?? (isWhole ? h5.texts(root, 'backend')?.[0] : undefined);
-      checkBackend(file, backend, weights);
+      checkBackend(file, textOf('backend'), weights);
       match = (model) => matchLegacy(file, layers, model);
-      rawWeights = weights.map((weight) => ({
-        ...weight,
-        name: weight.name.replace(/:\d+$/, ''),
-        read: () => weight.read(),
-      }));
+      rawWeights = weights.map((weight) => ({ ...weight, name: weight.name.replace(/:\d+$/, '') }));
     }
     const values = valuesOf(weights);
     const format = isWhole || config !== undefined ? 'keras-h5' : 'keras-weights';
@@ -135,7 +131,7 @@ function matcherOfV3(file: string, h5: H5File, config: unknown): { match: Match;
 }
 
 function valuesOf(weights: readonly StoredWeight[]): number {
-  return weights.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+  return weights.reduce((sum, { shape }) => sum + util.sizeFromShape(shape), 0);
 }
 
 function weightsIn({ weights, slots, items }: V3Node): StoredWeight[] {

@@ -14,7 +14,7 @@ import {
 } from './model-parts';
 import { type StoredWeight, storedWeight } from './stored-weight';
 
-export interface LegacyLayer {
+interface LegacyLayer {
   name: string;
   weights: StoredWeight[];
 }
@@ -47,18 +47,21 @@ function pathName(file: H5File, name: string): string {
   return steps.join('/');
 }
 
+/** By the number after `layer_` or `param_`. */
+const byNumber = (a: string, b: string) => Number(a.slice(6)) - Number(b.slice(6));
+
 /** Keras before 1.0: `layer_0`, `layer_1` … with `param_0`, `param_1` … */
 function numbered(file: H5File, root: string): string[] {
   const names = [...file.childrenOf(root)].filter((name) => /^layer_\d+$/.test(name));
   if (names.length === 0) throw file.damaged("it has no attribute 'layer_names'");
-  return names.sort((a, b) => Number(a.slice(6)) - Number(b.slice(6)));
+  return names.sort(byNumber);
 }
 
 function parameters(file: H5File, group: string): string[] {
   const children = [...file.childrenOf(group)];
   const names = children.filter((name) => /^param_\d+$/.test(name));
   if (names.length < children.length) throw file.damaged(`the layer '${group}' has no attribute 'weight_names'`);
-  return names.sort((a, b) => Number(a.slice(6)) - Number(b.slice(6)));
+  return names.sort(byNumber);
 }
 
 /**

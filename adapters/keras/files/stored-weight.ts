@@ -1,4 +1,5 @@
 /** One weight of a Keras file: checked when the file is opened, read when it is asked for. */
+import { util } from '@tensorflow/tfjs-core';
 import type { H5Dataset, H5File } from './h5-file';
 
 export interface StoredWeight {
@@ -27,7 +28,7 @@ const FILTER_NAMES: Record<number, string> = { 4: 'szip', 5: 'nbit', 6: 'scaleof
 
 /** Numbers of a declared size must be somewhere: gzip at its best makes them a thousand times smaller, weights never. */
 export const BEST_RATIO = 200;
-const SLICE_BYTES = 16 * 1024 * 1024;
+export const SLICE_BYTES = 16 * 1024 * 1024;
 /** A chunk is decompressed as a whole, once for each slice that has a part of it. */
 const LARGEST_CHUNK = 512 * 1024 * 1024;
 const MOST_DIMENSIONS = 8;
@@ -76,7 +77,7 @@ function typesOf(
 
 function readWeight(file: H5File, dataset: H5Dataset, storedAs: string, dtype: StoredWeight['dtype']) {
   const { shape, path, size, chunks } = dataset;
-  const length = shape.reduce((product, dimension) => product * dimension, 1);
+  const length = util.sizeFromShape(shape);
   const values =
     dtype === 'float32'
       ? new Float32Array(length)
@@ -85,17 +86,13 @@ function readWeight(file: H5File, dataset: H5Dataset, storedAs: string, dtype: S
         : new Uint8Array(length);
   const put = converter(file, path, storedAs, values);
   if (length === 0) return values;
-  if (shape.length === 0) {
-    put(file.read(path, [], [], size), 0);
-    return values;
-  }
   const largest = Math.max(
     SLICE_BYTES,
     (chunks ?? []).reduce((product, dimension) => product * dimension, size),
   );
   let at = 0;
   for (const { offset, count } of slices(shape, largest / size)) {
-    const part = count.reduce((product, dimension) => product * dimension, 1);
+    const part = util.sizeFromShape(count);
     put(file.read(path, offset, count, part * size), at);
     at += part;
   }
@@ -104,12 +101,16 @@ function readWeight(file: H5File, dataset: H5Dataset, storedAs: string, dtype: S
 
 /** A weight in parts that lie in it one after the other, none larger than `most` numbers. */
 export function* slices(shape: number[], most: number): Generator<{ offset: number[]; count: number[] }> {
+  if (shape.length === 0) {
+    yield { offset: [], count: [] };
+    return;
+  }
   // The first dimension of which several fit; those before it are taken one by one.
-  let inner = shape.reduce((product, size) => product * size, 1);
+  let inner = util.sizeFromShape(shape);
   let cut = 0;
   while (cut < shape.length - 1 && inner / shape[cut] > most) inner /= shape[cut++];
   const step = Math.max(1, Math.floor(most / (inner / shape[cut])));
-  const outer = shape.slice(0, cut).reduce((product, size) => product * size, 1);
+  const outer = util.sizeFromShape(shape.slice(0, cut));
   for (let i = 0; i < outer; i++) {
     const before: number[] = [];
     for (let k = cut - 1, rest = i; k >= 0; rest = Math.floor(rest / shape[k--])) before.unshift(rest % shape[k]);

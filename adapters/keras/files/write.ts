@@ -1,25 +1,26 @@
 /** Writes what Keras reads: the `.h5` file of a whole model. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { util } from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { TuneModeError } from '../../../src/errors';
 import { type H5Failure, H5Thread } from './h5-thread';
 import { type ModelWeight, partsOf, weightsOf } from './model-parts';
-import { slices } from './stored-weight';
+import { SLICE_BYTES, slices } from './stored-weight';
 
-export interface WeightToWrite {
+interface WeightToWrite {
   name: string;
   shape: number[];
   dtype: 'float32' | 'int32' | 'bool';
   read(): Promise<ArrayLike<number>> | ArrayLike<number>;
 }
 
-export interface LayerToWrite {
+interface LayerToWrite {
   name: string;
   weights: WeightToWrite[];
 }
 
-export interface KerasH5Content {
+interface KerasH5Content {
   config: object;
   kerasVersion: string;
   layers: LayerToWrite[];
@@ -27,7 +28,6 @@ export interface KerasH5Content {
 
 /** HDF5 keeps attributes in headers of 64 kB: the length at which Keras cuts lists of names. */
 const LONGEST_LIST = 64512;
-const SLICE_BYTES = 16 * 1024 * 1024;
 
 /**
  * Writes a Keras .h5 to a path that does not exist yet, one weight in memory at a time; after a failure there is none.
@@ -97,7 +97,7 @@ class Writer {
 
   private async weight(at: string, { name, shape, dtype, read }: WeightToWrite): Promise<void> {
     const values = await read();
-    const length = shape.reduce((product, size) => product * size, 1);
+    const length = util.sizeFromShape(shape);
     if (values.length !== length) {
       throw failed(this.file, `the weight '${name}' has ${values.length} numbers, expected ${length}`);
     }
@@ -113,13 +113,9 @@ class Writer {
         dtype === 'float32' ? new Float32Array(part) : dtype === 'int32' ? new Int32Array(part) : new Uint8Array(part);
       return typed.buffer as ArrayBuffer;
     };
-    if (shape.length === 0) {
-      this.call('write', [`/${at}`, [], [], bytesOf(0, 1)]);
-      return;
-    }
     let from = 0;
     for (const { offset, count } of slices(shape, SLICE_BYTES / size)) {
-      const to = from + count.reduce((product, dimension) => product * dimension, 1);
+      const to = from + util.sizeFromShape(count);
       this.call('write', [`/${at}`, offset, count, bytesOf(from, to)]);
       from = to;
     }

@@ -9,6 +9,7 @@ import yauzl from 'yauzl';
 import { TuneModeError } from '../../../src/errors';
 import { MOST_JSON_BYTES } from '../../json-limits';
 import { crc32 } from './crc32';
+import { BEST_RATIO } from './stored-weight';
 
 export interface KerasZip {
   config: string;
@@ -24,8 +25,6 @@ const WEIGHTS = 'model.weights.h5';
 
 const MOST_ENTRIES = 1000;
 const LARGEST_WEIGHTS = 8 * 1024 ** 3;
-/** Trained weights shrink by a tenth; zeros a thousandfold. */
-const BEST_RATIO = 200;
 const SMALL = 64 * 1024 * 1024;
 
 /**

@@ -17,7 +17,6 @@ export interface Call {
 }
 
 export interface Caller {
-  name: string;
   path: string;
   className: string;
   custom: boolean;

@@ -4,7 +4,7 @@ import { show } from './plain';
 
 const MOST_LISTED = 20;
 
-export interface Writer {
+interface Writer {
   /** 1, 2 or 3; undefined where the file does not say. */
   major: number | undefined;
   version: string | undefined;

@@ -6,7 +6,7 @@ import { copyPlain, isPlain, own, type Plain, show } from './plain';
 
 export { toKerasConfig } from './to-keras';
 
-export interface MappedTopology {
+interface MappedTopology {
   /** As tfjs-layers reads it in 'modelTopology'. */
   topology: { class_name: string; config: object; keras_version?: string; backend?: string };
   /** What was left out or changed with a possible effect on results or training, one sentence each. */

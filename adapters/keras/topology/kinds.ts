@@ -18,7 +18,7 @@ export type Kind = (value: unknown, at: Argument) => unknown;
  * No published model has a layer with a million units, filters or steps; far fewer fill the memory. Shapes may be
  * longer, audio for one.
  */
-export const LARGEST_COUNT = 1e6;
+const LARGEST_COUNT = 1e6;
 const LARGEST_DIMENSION = 2 ** 31 - 1;
 
 const bad = (value: unknown, at: Argument, expected: string) =>

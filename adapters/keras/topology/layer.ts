@@ -7,7 +7,7 @@ import { isForeign, splitName } from './objects';
 import { isPlain, own, type Plain, show } from './plain';
 import { ALIASES, COMMON, LAYERS, MODELS, RECURRENT, REQUIRED } from './table';
 
-export const DEEPEST_NEST = 100;
+const DEEPEST_NEST = 100;
 /** 2 GiB of float32, more than tfjs holds in one tensor on most backends. */
 const LARGEST_WEIGHT = 2 ** 29;
 
@@ -26,7 +26,7 @@ export interface Scope {
 }
 
 /** How models map their layers; passed in, since models hold layers and wrappers hold models. */
-export type MapModel = (className: string, config: unknown, path: string, scope: Scope) => MappedLayer;
+type MapModel = (className: string, config: unknown, path: string, scope: Scope) => MappedLayer;
 
 export interface LayerHead {
   className: string;

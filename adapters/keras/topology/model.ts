@@ -83,7 +83,6 @@ function functional(config: Plain, entries: Entry[], scope: Scope): Plain {
     return graphLayer(entry, nodes, scope);
   });
   const caller = (name: string): Caller => ({
-    name,
     path: `${scope.prefix}${name}`,
     className: 'Model',
     custom: false,
@@ -156,7 +155,7 @@ function graphLayer({ head, path, mapped }: Entry, nodes: unknown[], { findings 
   const nested = isModel(head);
   const custom = !nested && !LAYERS.has(className);
   const hasModes = nested || custom || MODES.test(JSON.stringify(mapped));
-  const caller: Caller = { name, path, className, custom, hasModes, findings };
+  const caller: Caller = { path, className, custom, hasModes, findings };
   const calls = nodes.map((node) => readCall(node, caller)).filter((call) => call !== undefined);
   return {
     name,

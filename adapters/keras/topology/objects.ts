@@ -2,7 +2,7 @@
 import { isPlain, own, type Plain, show } from './plain';
 
 /** An object of the file: its class without package prefix, and whether it is somebody's own. */
-export interface Named {
+interface Named {
   name: string;
   foreign: boolean;
   config: Plain;
@@ -24,7 +24,7 @@ export function isForeign(object: Plain): boolean {
   return typeof registered === 'string' && splitName(registered).foreign;
 }
 
-export function readNamed(value: unknown): Named | undefined {
+function readNamed(value: unknown): Named | undefined {
   if (typeof value === 'string') return { ...splitName(value), config: {} };
   if (!isPlain(value)) return undefined;
   const className = own(value, 'class_name') ?? own(value, 'className') ?? own(value, 'name'); // 'name': Keras 1

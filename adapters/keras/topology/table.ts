@@ -1,7 +1,7 @@
 /** Which arguments tfjs-layers 4.22.0 reads of each layer, and which others it may be spared. */
 import * as k from './kinds';
 
-export type Arguments = Record<string, k.Kind>;
+type Arguments = Record<string, k.Kind>;
 
 /** Of every layer. `activity_regularizer` is read by few, and built by none. */
 export const COMMON: Arguments = {
